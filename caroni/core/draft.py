@@ -209,6 +209,5 @@ class Draft:
         for row_type, key, _ in self._journal:
             changed.setdefault(row_type, {})[key] = None
         return {
-            row_type: [self.state.tables[row_type][key] for key in keys]
-            for row_type, keys in changed.items()
+            row_type: [self.state.tables[row_type][key] for key in keys] for row_type, keys in changed.items()
         }

@@ -15,7 +15,7 @@ from caroni.core.messages import Json
 
 #: A CWL type in its expanded JSON form: ``"string"``, ``["null", "int"]``,
 #: ``{"type": "array", "items": ...}``, ``{"type": "record", "fields": [...]}``, ``{"type": "enum", ...}``.
-CwlType = str | list["CwlType"] | dict[str, object]  # type: ignore[misc]
+CwlType = str | list["CwlType"] | dict[str, object]
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND

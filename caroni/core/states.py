@@ -105,12 +105,8 @@ TRANSITIONS: dict[StrEnum, frozenset[StrEnum]] = {
     _W.CANCELLING: frozenset({_W.CANCELLED}),
     _S.WAITING: frozenset({_S.FULFILLING, _S.CANCELLED}),
     # a late success of an earlier attempt may complete a step in any live state
-    _S.FULFILLING: frozenset(
-        {_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}
-    ),
-    _S.FULFILLED: frozenset(
-        {_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}
-    ),
+    _S.FULFILLING: frozenset({_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}),
+    _S.FULFILLED: frozenset({_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
     _S.HELD: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
     _R.OPEN: frozenset({_R.ACCEPTING, _R.WITHDRAWN, _R.DEAD}),
@@ -130,13 +126,9 @@ TRANSITIONS: dict[StrEnum, frozenset[StrEnum]] = {
             _J.KILLED,
         }
     ),
-    _J.QUEUED: frozenset(
-        {_J.RUNNING, _J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}
-    ),
+    _J.QUEUED: frozenset({_J.RUNNING, _J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
     _J.RUNNING: frozenset({_J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _J.PAUSED: frozenset(
-        {_J.QUEUED, _J.RUNNING, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}
-    ),
+    _J.PAUSED: frozenset({_J.QUEUED, _J.RUNNING, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
     _J.LOST: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED, _J.SUPERSEDED}),
     _J.SUPERSEDED: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED}),
     _AO.OPEN: frozenset({_AO.ACCEPTED, _AO.REJECTED, _AO.EXPIRED, _AO.REVOKED}),
