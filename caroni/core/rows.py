@@ -276,6 +276,8 @@ class AgentOffer(Row, frozen=True, kw_only=True):
     job_type: str = ""
     job_type_version: str = ""
     definition_revision: int = 0
+    #: the input names that the request promised
+    parameters: tuple[str, ...] = ()
     round: int = 0
     attempt: int = 0
     #: when the reservation ends (wall)
@@ -301,8 +303,10 @@ class AgentJob(Row, frozen=True, kw_only=True):
     job_type: str = ""
     job_type_version: str = ""
     definition_revision: int = 0
+    #: the input names to wait for
+    parameters: tuple[str, ...] = ()
     attempt: int = 0
-    #: required inputs that are not here yet
+    #: inputs that are not here yet
     missing: int = 0
     seq: int = 0
     kill_info: str = ""

@@ -108,7 +108,8 @@ TRANSITIONS: dict[StrEnum, frozenset[StrEnum]] = {
     _S.FULFILLING: frozenset({_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}),
     _S.FULFILLED: frozenset({_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
-    _S.HELD: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
+    # HELD to FULFILLED or RUNNING: the job whose fate was unknown speaks again
+    _S.HELD: frozenset({_S.FULFILLED, _S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
     _R.OPEN: frozenset({_R.ACCEPTING, _R.WITHDRAWN, _R.DEAD}),
     _R.ACCEPTING: frozenset({_R.OPEN, _R.ACCEPTING, _R.FULFILLED, _R.WITHDRAWN, _R.DEAD}),
     _R.FULFILLED: frozenset({_R.WITHDRAWN}),
@@ -129,7 +130,9 @@ TRANSITIONS: dict[StrEnum, frozenset[StrEnum]] = {
     _J.QUEUED: frozenset({_J.RUNNING, _J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
     _J.RUNNING: frozenset({_J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
     _J.PAUSED: frozenset({_J.QUEUED, _J.RUNNING, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _J.LOST: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED, _J.SUPERSEDED}),
+    _J.LOST: frozenset(
+        {_J.PENDING, _J.QUEUED, _J.RUNNING, _J.PAUSED, _J.COMPLETED, _J.FAILED, _J.KILLED, _J.SUPERSEDED}
+    ),
     _J.SUPERSEDED: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED}),
     _AO.OPEN: frozenset({_AO.ACCEPTED, _AO.REJECTED, _AO.EXPIRED, _AO.REVOKED}),
     _AO.ACCEPTED: frozenset({_AO.REJECTED}),
