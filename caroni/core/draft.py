@@ -19,6 +19,17 @@ from caroni.core.rows import Row
 
 R = TypeVar("R", bound=Row)
 
+#: The audiences of broadcasts.
+ALL_AGENTS = "caroni://*/agent/*"
+ALL_MANAGERS = "caroni://*/manager/*"
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Who said something: the verified sender, never what a message claims."""
+
+    uri: str
+    stream_id: int = 0
+
 
 class Dice(Protocol):
     """The random source that is passed in (``random.Random`` and ``random.SystemRandom`` fit)."""

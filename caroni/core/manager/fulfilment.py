@@ -1,0 +1,402 @@
+"""Requests and offers: from a step that is ready to a job on an agent (Contract Net, FIPA SC00029H).
+
+An offer is a reservation with a lifetime. The first good offer wins at once, unless a window is set;
+later ones stand by until the job is accepted. A request goes back to ``open`` (and to a higher round)
+when its accepted offer is withdrawn, expires, or is never confirmed.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from caroni.core.draft import ALL_AGENTS, Origin
+from caroni.core.manager.delivery import send_inputs, stop_job
+from caroni.core.manager.state import LIVE_STEP, OPEN_REQUEST, ManagerDraft
+from caroni.core.messages import (
+    JobAccepted,
+    JobFulfillmentDecline,
+    JobFulfillmentOffer,
+    JobFulfillmentOfferAccept,
+    JobFulfillmentOfferReject,
+    JobFulfillmentOfferWithdrawn,
+    JobFulfillmentRequest,
+    JobFulfillmentRequestWithdrawn,
+)
+from caroni.core.rows import Flow, Job, Offer, OfferKey, Peer, Request, Step
+from caroni.core.states import JobState, OfferState, RequestState, StepState, WorkflowState, advance
+
+#: declines kept per request: who has answered, for ``caroni explain``
+MAX_DECLINES = 100
+#: offers kept per request; a flood of agents is rejected beyond it
+MAX_OFFERS = 200
+
+
+def settle(d: ManagerDraft) -> None:
+    """Ask for ready steps, one of each workflow in turn, within the budget of open requests."""
+    state = d.state
+    while state.ready and state.open_requests < d.settings.max_open_requests:
+        asked = False
+        for workflow_uuid in list(state.ready):
+            workflow = d.workflow(workflow_uuid)
+            if (
+                workflow is None
+                or workflow.paused
+                or workflow.state not in (WorkflowState.RUNNING, WorkflowState.HELD)
+            ):
+                continue
+            index = next(iter(state.ready[workflow_uuid]))
+            step = d.step((workflow_uuid, index))
+            assert step is not None, "a ready step is in memory"
+            _open_request(d, step)
+            asked = True
+            if state.open_requests >= d.settings.max_open_requests:
+                return
+        if not asked:
+            return
+
+
+def _open_request(d: ManagerDraft, step: Step) -> None:
+    request = d.put(
+        Request(
+            request_uuid=d.new_id(),
+            workflow_uuid=step.workflow_uuid,
+            step_index=step.index,
+            attempt=step.attempt + 1,
+            state=RequestState.OPEN,
+            round=1,
+            due=d.now + d.settings.rebroadcast,
+            created_at=d.now,
+        )
+    )
+    step = d.put(
+        replace(
+            step,
+            state=advance("step", step.state, StepState.FULFILLING),
+            attempt=step.attempt + 1,
+            request_uuid=request.request_uuid,
+            agent="",
+            job_uuid=b"",
+        )
+    )
+    d.send(ALL_AGENTS, call_for_proposals(d, request, step), request.request_uuid)
+
+
+def call_for_proposals(d: ManagerDraft, request: Request, step: Step) -> JobFulfillmentRequest:
+    """The broadcast for one request: keys of the inputs, never their values."""
+    plan_step = d.plan_step(step)
+    known = (d.get(Flow, (step.workflow_uuid, source)) for source in plan_step.sources)
+    return JobFulfillmentRequest(
+        request_uuid=request.request_uuid,
+        job_type_name=plan_step.job_type,
+        parameters=tuple(item.name for item in plan_step.inputs),
+        round=request.round,
+        attempt=request.attempt,
+        max_runtime=plan_step.policy.max_runtime,
+        lost_after=plan_step.policy.lost_after,
+        at_most_once=plan_step.policy.at_most_once,
+        data_class=plan_step.policy.data_class,
+        input_bytes=sum(len(flow.value) for flow in known if flow is not None),
+    )
+
+
+def on_decline(d: ManagerDraft, origin: Origin, m: JobFulfillmentDecline) -> None:
+    """Recorded for the operator; a busy agent is asked again when it said so."""
+    request = d.get(Request, m.request_uuid)
+    if request is None or request.state not in OPEN_REQUEST:
+        return
+    declines = request.declines
+    if origin.uri in declines or len(declines) < MAX_DECLINES:
+        declines = {**declines, origin.uri: f"{m.reason.name}: {m.decline_message}"[:200]}
+    due = request.due
+    if m.retry_after and request.state is RequestState.OPEN:
+        due = min(due, d.now + max(m.retry_after, d.settings.accept_resend // 10))
+    d.put(replace(request, declines=declines, due=due))
+
+
+def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
+    """Every offer is answered in the end: accept or reject."""
+    key: OfferKey = (origin.uri, m.offer_uuid)
+    request = d.get(Request, m.request_uuid)
+    known = d.get(Offer, key)
+    if request is None or (known is not None and known.request_uuid != m.request_uuid):
+        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this request is not known here")
+        return
+    if known is not None:
+        _answer_again(d, request, known, m)
+        return
+    offer = Offer(
+        agent=origin.uri,
+        offer_uuid=m.offer_uuid,
+        request_uuid=m.request_uuid,
+        state=OfferState.RECEIVED,
+        expires_at=d.now + m.ttl if m.ttl else 0,
+        max_offline=m.max_offline,
+        queue_depth=m.queue_depth,
+        job_type_version=m.job_type_version,
+        received_at=d.now,
+    )
+    step = d.step((request.workflow_uuid, request.step_index))
+    if request.state not in OPEN_REQUEST or step is None:
+        _reject(d, offer, "the request is not open any more")
+        return
+    plan_step = d.plan_step(step)
+    if not d.state.policy.may_serve(origin.uri, plan_step.job_type, plan_step.policy.data_class):
+        _reject(d, offer, "this agent is not cleared for this step")
+        return
+    if len(request.offers) >= MAX_OFFERS:
+        _reject(d, offer, "enough offers have come")
+        return
+    d.put(offer)
+    request = d.put(replace(request, offers=(*request.offers, key)))
+    if request.state is RequestState.OPEN:
+        _choose(d, request, step)
+
+
+def _answer_again(d: ManagerDraft, request: Request, offer: Offer, m: JobFulfillmentOffer) -> None:
+    if offer.state is OfferState.RECEIVED:
+        expires_at = d.now + m.ttl if m.ttl else 0
+        if expires_at > offer.expires_at:
+            d.put(replace(offer, expires_at=expires_at))
+        if request.state not in OPEN_REQUEST:
+            _reject(d, offer, "the request is not open any more")
+    elif offer.state is OfferState.ACCEPTED:
+        if request.state is RequestState.ACCEPTING and request.accepted == offer.key:
+            _say_accept(d, request)
+    else:
+        _say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, "not taken")
+
+
+def _choose(d: ManagerDraft, request: Request, step: Step) -> None:
+    """Accept the best offer that may be taken now; set aside ones wait for somebody else's."""
+    settings = d.settings
+    best: tuple[float, int, Offer] | None = None
+    wait_until = 0
+    for place, key in enumerate(request.offers):
+        offer = d.get(Offer, key)
+        if offer is None or offer.state is not OfferState.RECEIVED:
+            continue
+        if offer.expires_at and offer.expires_at <= d.now:
+            d.put(replace(offer, state=OfferState.EXPIRED))
+            continue
+        taken_from = offer.received_at + settings.offer_window
+        if step.excluded.get(offer.agent, 0) > step.attempt:
+            taken_from += settings.exclusion_wait
+        if taken_from > d.now:
+            wait_until = min(wait_until or taken_from, taken_from)
+            continue
+        rank = d.state.policy.rank(request, offer) if settings.offer_window else 0.0
+        if best is None or rank > best[0]:
+            best = (rank, place, offer)
+    if best is not None:
+        _accept(d, request, best[2])
+    elif wait_until and wait_until < request.due:
+        d.put(replace(request, due=wait_until))
+
+
+def _accept(d: ManagerDraft, request: Request, offer: Offer) -> None:
+    d.put(replace(offer, state=advance("offer", offer.state, OfferState.ACCEPTED)))
+    request = d.put(
+        replace(
+            request,
+            state=advance("request", request.state, RequestState.ACCEPTING),
+            agent=offer.agent,
+            offer_uuid=offer.offer_uuid,
+            accept_tries=1,
+            due=d.now + d.settings.accept_resend,
+        )
+    )
+    _say_accept(d, request)
+
+
+def _say_accept(d: ManagerDraft, request: Request) -> None:
+    d.send(
+        request.agent,
+        JobFulfillmentOfferAccept(request_uuid=request.request_uuid, offer_uuid=request.offer_uuid),
+        request.request_uuid,
+    )
+
+
+def _say_reject(d: ManagerDraft, agent: str, request_uuid: bytes, offer_uuid: bytes, why: str) -> None:
+    d.send(
+        agent,
+        JobFulfillmentOfferReject(request_uuid=request_uuid, offer_uuid=offer_uuid, reject_message=why),
+        request_uuid,
+    )
+
+
+def _reject(d: ManagerDraft, offer: Offer, why: str) -> None:
+    d.put(replace(offer, state=advance("offer", offer.state, OfferState.REJECTED)))
+    _say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, why)
+
+
+def reject_standbys(d: ManagerDraft, request: Request, why: str) -> None:
+    """Free the reservations that nobody needs any more."""
+    for key in request.offers:
+        offer = d.get(Offer, key)
+        if offer is not None and offer.state is OfferState.RECEIVED:
+            _reject(d, offer, why)
+
+
+def on_withdrawn(d: ManagerDraft, origin: Origin, m: JobFulfillmentOfferWithdrawn) -> None:
+    """An offer is gone: take the next one that stands by, or ask again."""
+    offer = d.get(Offer, (origin.uri, m.offer_uuid))
+    if offer is None or offer.state not in (OfferState.RECEIVED, OfferState.ACCEPTED):
+        return
+    request = d.get(Request, offer.request_uuid)
+    confirmed = request is not None and request.state is RequestState.FULFILLED
+    if confirmed and request is not None and request.accepted == offer.key:
+        return  # a job exists for it: its own messages tell what becomes of it
+    d.put(replace(offer, state=advance("offer", offer.state, OfferState.GONE)))
+    if request is not None and request.state is RequestState.ACCEPTING and request.accepted == offer.key:
+        _reopen(d, request)
+
+
+def _reopen(d: ManagerDraft, request: Request) -> None:
+    """The accepted offer came to nothing. Counts as a round, so a contrary agent cannot spin us."""
+    wait = min(d.settings.rebroadcast * 2 ** min(request.round - 1, 16), d.settings.rebroadcast_cap)
+    request = d.put(
+        replace(
+            request,
+            state=advance("request", request.state, RequestState.OPEN),
+            agent="",
+            offer_uuid=b"",
+            accept_tries=0,
+            due=d.now + min(wait, d.settings.accept_resend * request.round),
+        )
+    )
+    step = d.step((request.workflow_uuid, request.step_index))
+    if step is not None:
+        _choose(d, request, step)
+
+
+def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
+    """The agent confirms: from here on the step has a job. Anything but the current offer is stopped."""
+    offer = d.get(Offer, (origin.uri, m.offer_uuid))
+    job = d.get(Job, (origin.uri, m.job_uuid))
+    if job is not None:
+        return  # a repeat; the job's own timer asks when it has not spoken
+    if offer is None:
+        _say_reject(d, origin.uri, b"\0" * 16, m.offer_uuid, "this offer is not known here")
+        return
+    request = d.get(Request, offer.request_uuid)
+    step = d.step((request.workflow_uuid, request.step_index)) if request is not None else None
+    if request is None or step is None:
+        _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
+        return
+    if any(known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri):
+        return  # one offer makes one job; a second job_uuid for it is not ours to pay for
+    job = Job(
+        agent=origin.uri,
+        job_uuid=m.job_uuid,
+        workflow_uuid=step.workflow_uuid,
+        step_index=step.index,
+        attempt=request.attempt,
+        request_uuid=request.request_uuid,
+        offer_uuid=m.offer_uuid,
+        state=JobState.PENDING,
+        max_offline=min(offer.max_offline, d.settings.max_offline_cap),
+        due=d.now + d.settings.poll,
+        accepted_at=d.now,
+    )
+    if (
+        request.state is RequestState.ACCEPTING
+        and request.accepted == offer.key
+        and step.state is StepState.FULFILLING
+        and step.request_uuid == request.request_uuid
+    ):
+        d.put(job)
+        request = d.put(
+            replace(request, state=advance("request", request.state, RequestState.FULFILLED), due=0)
+        )
+        step = d.put(
+            replace(
+                step,
+                state=advance("step", step.state, StepState.FULFILLED),
+                agent=job.agent,
+                job_uuid=job.job_uuid,
+                jobs=(*step.jobs, job.key),
+            )
+        )
+        reject_standbys(d, request, "another offer was taken")
+        send_inputs(d, job, step)
+        d.note("job_accepted", workflow=step.workflow_uuid, step=step.name, agent=job.agent, job=job.job_uuid)
+        return
+    d.put(replace(step, jobs=(*step.jobs, job.key)))
+    stop_job(d, d.put(replace(job, state=JobState.SUPERSEDED)), "this offer was not taken in the end")
+
+
+def _jobs(d: ManagerDraft, step: Step) -> list[Job]:
+    return [job for key in step.jobs if (job := d.get(Job, key)) is not None]
+
+
+def withdraw(d: ManagerDraft, request_uuid: bytes, why: str) -> None:
+    """Nobody needs this request any more: reject its offers and free the reservations unseen yet."""
+    request = d.get(Request, request_uuid)
+    if request is None or request.state not in OPEN_REQUEST:
+        return
+    step = d.step((request.workflow_uuid, request.step_index))
+    for key in request.offers:
+        offer = d.get(Offer, key)
+        if offer is not None and offer.state in (OfferState.RECEIVED, OfferState.ACCEPTED):
+            _reject(d, offer, why)
+    d.put(replace(request, state=advance("request", request.state, RequestState.WITHDRAWN), due=0))
+    d.send(
+        ALL_AGENTS,
+        JobFulfillmentRequestWithdrawn(
+            request_uuid=request_uuid, job_type_name=step.job_type if step is not None else ""
+        ),
+        request_uuid,
+    )
+
+
+def on_request_due(d: ManagerDraft, request: Request) -> None:
+    """Ask again, accept again, or give an agent up that never confirms."""
+    step = d.step((request.workflow_uuid, request.step_index))
+    if step is None or request.state not in OPEN_REQUEST or step.state not in LIVE_STEP:
+        d.put(replace(request, due=0))
+        return
+    if request.state is RequestState.ACCEPTING:
+        _accept_due(d, request)
+        return
+    _choose(d, request, step)
+    current = d.get(Request, request.request_uuid)
+    if current is None or current.state is not RequestState.OPEN or current.due > d.now:
+        return
+    _ask_again(d, current, step)
+
+
+def _ask_again(d: ManagerDraft, request: Request, step: Step) -> None:
+    wait = min(d.settings.rebroadcast * 2 ** min(request.round, 16), d.settings.rebroadcast_cap)
+    request = d.put(replace(request, round=request.round + 1, due=d.now + wait))
+    d.send(ALL_AGENTS, call_for_proposals(d, request, step), request.request_uuid)
+
+
+def _accept_due(d: ManagerDraft, request: Request) -> None:
+    settings = d.settings
+    peer = d.get(Peer, request.agent)
+    away = peer is not None and peer.away_until > d.now
+    if request.accept_tries >= settings.accept_tries and not away:
+        offer = d.get(Offer, request.accepted)
+        if offer is not None and offer.state is OfferState.ACCEPTED:
+            _reject(d, offer, "the accept was never confirmed")
+        _reopen(d, request)
+        return
+    wait = min(settings.accept_resend * 2 ** min(request.accept_tries, 16), settings.accept_resend_cap)
+    request = d.put(replace(request, accept_tries=request.accept_tries + 1, due=d.now + wait))
+    _say_accept(d, request)
+
+
+def ask_directly(d: ManagerDraft, agent: str, job_types: tuple[str, ...], limit: int = 200) -> None:
+    """An agent is (back) online: put the open requests for its job types to it alone."""
+    for job_type in job_types:
+        for request_uuid in list(d.state.requests_by_type.get(job_type, ())):
+            request = d.get(Request, request_uuid)
+            if request is None or request.state is not RequestState.OPEN:
+                continue
+            step = d.step((request.workflow_uuid, request.step_index))
+            if step is None:
+                continue
+            if limit == 0:
+                return
+            limit -= 1
+            d.send(agent, call_for_proposals(d, request, step), request.request_uuid)

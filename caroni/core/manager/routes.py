@@ -1,0 +1,130 @@
+"""The manager's entrance: message type -> handler and the rows it needs, timers, and the end of a unit.
+
+``handle`` never raises for anything a peer can say; if it does, that is our own bug and the caller
+quarantines the message. It does not decide who may send what: the caller has verified the sender and
+his role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from msgspec.structs import replace
+
+from caroni.core.draft import Origin
+from caroni.core.manager import fulfilment, jobs, workflows
+from caroni.core.manager.state import ManagerDraft
+from caroni.core.messages import (
+    AgentPresence,
+    JobAccepted,
+    JobDataAvailable,
+    JobFulfillmentDecline,
+    JobFulfillmentOffer,
+    JobFulfillmentOfferWithdrawn,
+    JobReport,
+    JobStatusUpdate,
+    Message,
+    PresenceState,
+    WorkFlowCancel,
+    WorkFlowCreate,
+    WorkFlowPause,
+    WorkFlowResume,
+    WorkFlowRetry,
+    WorkFlowStatusRequest,
+)
+from caroni.core.rows import Job, Offer, Peer, Request, Row, Step, Workflow
+
+#: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
+Need = tuple[type[Row], Hashable]
+
+
+def _on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
+    jobs.on_presence(d, origin, m)
+    if m.state is PresenceState.ONLINE:
+        fulfilment.ask_directly(d, origin.uri, m.job_types[:1000])
+
+
+_HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
+    JobFulfillmentDecline: fulfilment.on_decline,
+    JobFulfillmentOffer: fulfilment.on_offer,
+    JobFulfillmentOfferWithdrawn: fulfilment.on_withdrawn,
+    JobAccepted: fulfilment.on_job_accepted,
+    JobStatusUpdate: jobs.on_status,
+    JobDataAvailable: jobs.on_data,
+    JobReport: jobs.on_report,
+    AgentPresence: _on_presence,
+    WorkFlowCreate: workflows.on_create,
+    WorkFlowStatusRequest: workflows.on_status_request,
+    WorkFlowCancel: workflows.on_cancel,
+    WorkFlowPause: workflows.on_pause,
+    WorkFlowResume: workflows.on_resume,
+    WorkFlowRetry: workflows.on_retry,
+}
+
+
+def needs(sender: str, m: Message) -> list[Need]:
+    """The rows a decision on this message looks up by itself; what hangs on them is loaded with them."""
+    match m:
+        case JobFulfillmentOffer():
+            return [(Request, m.request_uuid), (Offer, (sender, m.offer_uuid))]
+        case JobFulfillmentDecline():
+            return [(Request, m.request_uuid)]
+        case JobFulfillmentOfferWithdrawn():
+            return [(Offer, (sender, m.offer_uuid))]
+        case JobAccepted():
+            return [(Offer, (sender, m.offer_uuid)), (Job, (sender, m.job_uuid))]
+        case JobStatusUpdate() | JobDataAvailable():
+            return [(Job, (sender, m.job_uuid))]
+        case JobReport():
+            return [(Job, (sender, entry.job_uuid)) for entry in m.jobs]
+        case WorkFlowCreate():
+            return [(Workflow, (sender, m.submit_uuid))] if m.submit_uuid else []
+        case WorkFlowStatusRequest() if not m.workflow_uuid:
+            return []
+        case (
+            WorkFlowStatusRequest() | WorkFlowCancel() | WorkFlowPause() | WorkFlowResume() | WorkFlowRetry()
+        ):
+            return [(Workflow, m.workflow_uuid)]
+        case _:
+            return []
+
+
+def handle(d: ManagerDraft, origin: Origin, m: Message) -> bool:
+    """Decide on one message. False: this role has no use for the type (counted, else ignored)."""
+    handler = _HANDLERS.get(type(m))
+    if handler is None:
+        return False
+    handler(d, origin, m)
+    return True
+
+
+def contact(d: ManagerDraft, origin: Origin, sequence: int = 0) -> None:
+    """Somebody was heard: the lease of his jobs counts from here."""
+    peer = d.get(Peer, origin.uri)
+    if peer is None:
+        peer = Peer(uri=origin.uri, first_contact=d.now)
+    d.put(
+        replace(
+            peer,
+            last_contact=d.now,
+            stream_id=max(peer.stream_id, origin.stream_id),
+            sequence=max(sequence, peer.sequence) if origin.stream_id == peer.stream_id else sequence,
+        )
+    )
+
+
+def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
+    """A timer is due."""
+    row = d.get(row_type, key)
+    if isinstance(row, Request):
+        fulfilment.on_request_due(d, row)
+    elif isinstance(row, Job):
+        jobs.on_job_due(d, row)
+    elif isinstance(row, Step):
+        jobs.on_step_due(d, row)
+
+
+def settle(d: ManagerDraft) -> None:
+    """The end of a unit of work: ask for what has become ready."""
+    fulfilment.settle(d)

@@ -1,0 +1,269 @@
+"""What a manager keeps in memory, and the settings its decisions take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import msgspec
+
+from caroni.core.draft import Action, Draft, State
+from caroni.core.plan import DAY, HOUR, MINUTE, SECOND, Plan, PlanStep
+from caroni.core.rows import (
+    MANAGER_ROWS,
+    Flow,
+    Job,
+    JobKey,
+    JobOutput,
+    Offer,
+    Request,
+    Row,
+    Step,
+    StepKey,
+    Workflow,
+)
+from caroni.core.states import JobState, RequestState, StepState
+
+LIVE_JOB = frozenset({JobState.PENDING, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED})
+GIVEN_UP_JOB = frozenset({JobState.LOST, JobState.SUPERSEDED})
+LIVE_STEP = frozenset({StepState.FULFILLING, StepState.FULFILLED, StepState.RUNNING})
+OPEN_REQUEST = frozenset({RequestState.OPEN, RequestState.ACCEPTING})
+
+
+class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Timers and bounds. Durations in microseconds."""
+
+    max_open_requests: int = 500
+    rebroadcast: int = 30 * SECOND
+    rebroadcast_cap: int = 30 * MINUTE
+    #: 0: the first good offer wins at once; else the best of the offers within this window
+    offer_window: int = 0
+    #: how long an offer of an agent that failed this step waits for somebody else's
+    exclusion_wait: int = 5 * SECOND
+    #: for how many further attempts an agent that failed a step is set aside
+    exclusion_attempts: int = 2
+    accept_resend: int = 10 * SECOND
+    accept_resend_cap: int = 10 * MINUTE
+    accept_tries: int = 12
+    #: first question after an unanswered delivery of inputs, then doubled up to the cap
+    poll: int = 60 * SECOND
+    poll_cap: int = 10 * MINUTE
+    suspect_after: int = 15 * MINUTE
+    #: never give an agent longer than this, whatever it asks for
+    max_offline_cap: int = 7 * DAY
+    kill_resend: int = MINUTE
+    kill_resend_cap: int = HOUR
+    #: stop telling an agent about a job that was given up after this long
+    abandon_after: int = 30 * DAY
+    #: values of one message together, in characters of JSON
+    data_chunk: int = 192 * 1024
+
+
+class ManagerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Decisions that belong to the site, as plain functions without side effects.
+
+    ``may_serve(agent, job_type, data_class)``: whether this agent's offers may be accepted.
+    ``may_submit(submitter, template)``: whether this sender may start this template.
+    ``may_control(sender, workflow)``: whether this sender may see and steer the workflow.
+    ``rank(request, offer)``: higher is better; only used within an offer window.
+    """
+
+    may_serve: Callable[[str, str, str], bool]
+    may_submit: Callable[[str, str], bool]
+    may_control: Callable[[str, Workflow], bool]
+    rank: Callable[[Request, Offer], float]
+
+
+class AnswerStatus(Action, frozen=True, kw_only=True):
+    """Read the store and answer a submitter's status request (reading decides nothing)."""
+
+    to: str
+    request_uuid: bytes
+    workflow_uuid: bytes = b""
+    explain: bool = False
+    page: int = 0
+    page_size: int = 0
+    error: str = ""
+
+
+class StatusChanged(Action, frozen=True, kw_only=True):
+    """A watched workflow has changed: push its status, best effort, newest only."""
+
+    workflow_uuid: bytes
+    to: str
+
+
+class ManagerState(State):
+    """Rows of live workflows, and what is looked up other than by key."""
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        policy: ManagerPolicy,
+        started_at: int,
+    ) -> None:
+        super().__init__(MANAGER_ROWS)
+        self.settings = settings
+        self.policy = policy
+        #: when this process began to consume: silence before that proves nothing
+        self.started_at = started_at
+        #: (template, revision) -> plan; filled by the shell before a decision needs it
+        self.plans: dict[tuple[str, int], Plan] = {}
+        #: template -> newest revision
+        self.revisions: dict[str, int] = {}
+        #: workflow -> indexes of its steps that can be asked for, in the order they became so
+        self.ready: dict[bytes, dict[int, None]] = {}
+        self.open_requests = 0
+        self.submits: dict[tuple[str, bytes], bytes] = {}
+        self.requests_by_type: dict[str, dict[bytes, None]] = {}
+        self.jobs_by_agent: dict[str, dict[JobKey, None]] = {}
+
+    def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
+        if row_type is Step:
+            self._index_step(cast("Step | None", old), cast("Step | None", new))
+        elif row_type is Request:
+            self._index_request(cast("Request | None", old), cast("Request | None", new))
+        elif row_type is Job:
+            self._index_job(cast("Job | None", old), cast("Job | None", new))
+        elif row_type is Workflow:
+            workflow = cast("Workflow | None", new or old)
+            if workflow is not None and workflow.submit_uuid:
+                key = (workflow.submitter, workflow.submit_uuid)
+                if new is None:
+                    self.submits.pop(key, None)
+                else:
+                    self.submits[key] = workflow.workflow_uuid
+
+    def _is_ready(self, step: Step | None) -> bool:
+        if step is None or step.state is not StepState.WAITING or step.due:
+            return False
+        if step.missing == 0:
+            return True
+        workflow = self.get(Workflow, step.workflow_uuid)
+        return workflow is not None and workflow.reserve_all
+
+    def _index_step(self, old: Step | None, new: Step | None) -> None:
+        if new is not None and self._is_ready(new):
+            self.ready.setdefault(new.workflow_uuid, {}).setdefault(new.index)
+            return
+        step = new or old
+        if step is not None and (waiting := self.ready.get(step.workflow_uuid)) is not None:
+            waiting.pop(step.index, None)
+            if not waiting:
+                del self.ready[step.workflow_uuid]
+
+    def _index_request(self, old: Request | None, new: Request | None) -> None:
+        was = old is not None and old.state in OPEN_REQUEST
+        now = new is not None and new.state in OPEN_REQUEST
+        if was == now:
+            return
+        self.open_requests += 1 if now else -1
+        request = new or old
+        assert request is not None
+        step = self.get(Step, (request.workflow_uuid, request.step_index))
+        if step is not None:
+            by_type = self.requests_by_type.setdefault(step.job_type, {})
+            if now:
+                by_type[request.request_uuid] = None
+            else:
+                by_type.pop(request.request_uuid, None)
+                if not by_type:
+                    del self.requests_by_type[step.job_type]
+
+    def _index_job(self, old: Job | None, new: Job | None) -> None:
+        job = new or old
+        assert job is not None
+        live = new is not None and new.state in LIVE_JOB
+        jobs = self.jobs_by_agent.setdefault(job.agent, {})
+        if live:
+            jobs[job.key] = None
+        else:
+            jobs.pop(job.key, None)
+        if not jobs:
+            del self.jobs_by_agent[job.agent]
+
+    def plan(self, workflow: Workflow) -> Plan:
+        """The plan that this workflow pins; the shell has loaded it with the workflow."""
+        return self.plans[workflow.template, workflow.revision]
+
+
+class ManagerDraft(Draft):
+    """A draft over a manager's state, with the look-ups its decisions share."""
+
+    state: ManagerState
+
+    @property
+    def settings(self) -> ManagerSettings:
+        """The manager's settings."""
+        return self.state.settings
+
+    def workflow(self, workflow_uuid: bytes) -> Workflow | None:
+        """The workflow, if it is in memory."""
+        return self.get(Workflow, workflow_uuid)
+
+    def step(self, key: StepKey) -> Step | None:
+        """The step, if it is in memory."""
+        return self.get(Step, key)
+
+    def plan_step(self, step: Step) -> PlanStep:
+        """The plan's side of a step."""
+        workflow = self.get(Workflow, step.workflow_uuid)
+        assert workflow is not None, "a step is loaded with its workflow"
+        return self.state.plan(workflow).steps[step.index]
+
+    def changed(self, workflow: Workflow) -> None:
+        """Have a watched workflow's status pushed."""
+        if workflow.watch and workflow.submitter:
+            self.act(StatusChanged(workflow_uuid=workflow.workflow_uuid, to=workflow.submitter))
+
+
+def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Row], object]]:
+    """Rows that only the database needs to keep after a commit; a late message loads them again."""
+    gone: list[tuple[type[Row], object]] = []
+    for row in touched:
+        if isinstance(row, Step) and row.state in _ENDED_STEP:
+            gone.extend(_finished_parts(state, row))
+        elif isinstance(row, Job) and row.state in _ENDED_JOB:
+            step = state.get(Step, (row.workflow_uuid, row.step_index))
+            if step is None or step.state in _ENDED_STEP:
+                gone.append((Job, row.key))
+        elif isinstance(row, Workflow) and row.ended_at:
+            gone.extend(_whole_workflow(state, row))
+    return gone
+
+
+_ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED})
+_ENDED_JOB = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.KILLED})
+
+
+def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], object]]:
+    gone: list[tuple[type[Row], object]] = []
+    for key in step.jobs:
+        job = state.get(Job, key)
+        if job is None or job.state not in _ENDED_JOB:
+            continue
+        gone.append((Job, key))
+        gone.extend((JobOutput, (*key, name)) for name in job.manifest)
+        request = state.get(Request, job.request_uuid)
+        if request is not None and request.state not in OPEN_REQUEST:
+            gone.append((Request, request.key))
+            gone.extend((Offer, offer) for offer in request.offers)
+    return gone
+
+
+def _whole_workflow(state: ManagerState, workflow: Workflow) -> list[tuple[type[Row], object]]:
+    gone: list[tuple[type[Row], object]] = []
+    plan = state.plan(workflow)
+    for index in range(len(plan.steps)):
+        step = state.get(Step, (workflow.workflow_uuid, index))
+        if step is None:
+            continue
+        if any((job := state.get(Job, k)) is not None and job.state not in _ENDED_JOB for k in step.jobs):
+            return gone  # an agent still has to hear that its job is not wanted
+        gone.extend(_finished_parts(state, step))
+        gone.append((Step, step.key))
+        names = plan.steps[index].outputs
+        gone.extend((Flow, (workflow.workflow_uuid, f"{step.name}/{name}")) for name in names)
+    gone.extend((Flow, (workflow.workflow_uuid, i.name)) for i in plan.inputs)
+    gone.append((Workflow, workflow.key))
+    return gone
