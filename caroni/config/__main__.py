@@ -1,0 +1,7 @@
+"""``python -m caroni.config``: print the configuration reference."""
+
+import sys
+
+from caroni.config.reference import reference
+
+sys.stdout.write(reference())

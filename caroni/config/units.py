@@ -1,0 +1,72 @@
+"""Durations and sizes as people write them: ``40m``, ``1h30m``, ``64MiB``."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION_UNITS = {
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+}
+_SIZE_UNITS = {
+    "B": 1,
+    "kB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "TiB": 1024**4,
+}
+_DURATION = re.compile(r"(?:[0-9]{1,9}(?:ms|[smhd]))+")
+_DURATION_PART = re.compile(r"(\d+)(ms|[smhd])")
+_SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]iB|[kMGT]?B)")
+
+
+def parse_duration(text: str) -> int:
+    """Microseconds of ``text``: numbers with ``ms``, ``s``, ``m``, ``h`` or ``d``, or a plain 0.
+
+    Raises:
+        ValueError: anything else; a number without a unit says nothing.
+    """
+    if text == "0":
+        return 0
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration; write for example 30s, 40m, 12h or 7d")
+    return sum(int(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def format_duration(microseconds: int) -> str:
+    """The shortest text that :func:`parse_duration` reads as ``microseconds`` (whole milliseconds)."""
+    parts, rest = [], microseconds
+    for unit in ("d", "h", "m", "s", "ms"):
+        number, rest = divmod(rest, _DURATION_UNITS[unit])
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``text``: a whole number with ``B``, ``kB``, ``KiB``, ``MB``, ``MiB``, ..., or a plain 0.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text == "0":
+        return 0
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 512KiB, 64MiB or 2GiB")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def format_size(size: int) -> str:
+    """The shortest text that :func:`parse_size` reads as ``size`` bytes."""
+    for unit in ("TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "kB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
