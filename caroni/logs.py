@@ -160,6 +160,7 @@ class _Human:
         start = self.COLORS.get(level, "") if self.color else ""
         end = "\x1b[0m" if start else ""
         line = f"{time} {start}{level:<7}{end} {part + ': ' if part else ''}{text}"
+        return f"{line}  {fields}" if fields else line
 
 
 def _shown(value: Any) -> str:
