@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from caroni.core.draft import Origin
 from caroni.core.manager import fulfilment, jobs, workflows
-from caroni.core.manager.state import ManagerDraft
+from caroni.core.manager.state import ManagerDraft, ManagerState
 from caroni.core.messages import (
     AgentPresence,
     JobAccepted,
@@ -63,31 +63,43 @@ _HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
 }
 
 
-def needs(sender: str, m: Message) -> list[Need]:
-    """The rows a decision on this message looks up by itself; what hangs on them is loaded with them."""
+def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
+    """The rows that a decision on this message looks up, may exist, and are not in memory.
+
+    What hangs on a row (step, workflow, outputs) is loaded with it. Rows that are in memory name those
+    that belong to them, so a first offer or a first ``JobAccepted`` costs no query.
+    """
     match m:
         case JobFulfillmentOffer():
-            return [(Request, m.request_uuid), (Offer, (sender, m.offer_uuid))]
-        case JobFulfillmentDecline():
-            return [(Request, m.request_uuid)]
+            request = state.get(Request, m.request_uuid)
+            key = (sender, m.offer_uuid)
+            if request is None:
+                return [(Request, m.request_uuid), (Offer, key)]
+            return _absent(state, (Offer, key)) if key in request.offers else []
         case JobFulfillmentOfferWithdrawn():
-            return [(Offer, (sender, m.offer_uuid))]
+            return _absent(state, (Offer, (sender, m.offer_uuid)))
         case JobAccepted():
-            return [(Offer, (sender, m.offer_uuid)), (Job, (sender, m.job_uuid))]
-        case JobStatusUpdate() | JobDataAvailable():
-            return [(Job, (sender, m.job_uuid))]
-        case JobReport():
-            return [(Job, (sender, entry.job_uuid)) for entry in m.jobs]
-        case WorkFlowCreate():
-            return [(Workflow, (sender, m.submit_uuid))] if m.submit_uuid else []
-        case WorkFlowStatusRequest() if not m.workflow_uuid:
+            if state.get(Offer, (sender, m.offer_uuid)) is None:
+                return [(Offer, (sender, m.offer_uuid)), (Job, (sender, m.job_uuid))]
             return []
+        case JobStatusUpdate() | JobDataAvailable():
+            return _absent(state, (Job, (sender, m.job_uuid)))
+        case JobReport():
+            keys = [(sender, entry.job_uuid) for entry in m.jobs]
+            return [need for key in keys for need in _absent(state, (Job, key))]
+        case WorkFlowCreate():
+            key = (sender, m.submit_uuid)
+            return [(Workflow, key)] if m.submit_uuid and key not in state.submits else []
         case (
             WorkFlowStatusRequest() | WorkFlowCancel() | WorkFlowPause() | WorkFlowResume() | WorkFlowRetry()
         ):
-            return [(Workflow, m.workflow_uuid)]
+            return _absent(state, (Workflow, m.workflow_uuid)) if m.workflow_uuid else []
         case _:
             return []
+
+
+def _absent(state: ManagerState, need: Need) -> list[Need]:
+    return [] if need[1] in state.tables[need[0]] else [need]
 
 
 def handle(d: ManagerDraft, origin: Origin, m: Message) -> bool:
