@@ -40,7 +40,7 @@ def bind_inputs(plan: Plan, given: Mapping[str, Json], *, ignore_unknown: bool =
     for wanted in plan.inputs:
         name = wanted.name
         value = given.get(name)
-        if value is None or value == "null" or value.strip() == "null":
+        if value is None or value == "null" or (len(value) < 64 and value.strip() == "null"):
             value = wanted.default
             if value is None:
                 if not is_optional(wanted.type):

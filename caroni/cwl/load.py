@@ -1,0 +1,37 @@
+"""From a bundle of CWL documents to a plan: the subset that this version runs, and every static check.
+
+Whatever can be known before a workflow runs is refused here, with file, line and column: unknown or
+unsupported features, links that lead nowhere, missing inputs, types that cannot meet, cycles.
+"""
+
+from __future__ import annotations
+
+from caroni.core.plan import Plan
+from caroni.core.valuewords import quoted
+from caroni.cwl.build import PlanBuilder
+from caroni.cwl.bundle import Bundle
+from caroni.cwl.documents import Documents
+from caroni.errors import DocumentError
+
+
+def load(bundle: Bundle, entry: str | None = None) -> Plan:
+    """Make the plan of a workflow.
+
+    Args:
+        bundle: the closed set of documents; nothing else is opened or fetched.
+        entry: the process to run in the main document, where it has several (``main`` or ``#main``).
+
+    Raises:
+        DocumentError: the document is wrong; the text begins with ``file:line:column:``.
+        UnsupportedFeature: it is valid CWL that this version cannot run (exit code 33).
+    """
+    documents = Documents(bundle)
+    process = documents.entry(entry)
+    if process.kind != "Workflow":
+        raise process.spot.at("class").unsupported(
+            f"a {process.kind} cannot be run by itself yet: write a Workflow with a step that runs it"
+        )
+    try:
+        return PlanBuilder(documents, process).build()
+    except RecursionError:
+        raise DocumentError(f"{quoted(bundle.main)} is nested too deeply", file=bundle.main) from None
