@@ -1,0 +1,311 @@
+"""A job definition: what an agent can run under a job type's name. Owners write it as YAML.
+
+Reading is strict: an unknown key is an error that names the nearest known one, and every error says
+file, line and column. Types are CWL's. The canonical JSON of a definition gives its digest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast
+
+import msgspec
+import yaml
+
+from caroni.core import cwltypes
+from caroni.core.plan import HOUR, MINUTE, SECOND
+from caroni.errors import CaroniError, DocumentError
+
+#: what an input or output may be called: safe as a file name and in an environment variable's name
+PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+#: names in the environment that would change how the shell or the loader behaves, or are ours
+RESERVED_ENVIRONMENT = re.compile(
+    r"(CARONI_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|LD_PRELOAD|LD_AUDIT|IFS|PS4)\Z"
+)
+_UNITS = {"ms": 1000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": 24 * HOUR}
+_BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a job may write, in bytes; beyond it the job is stopped and fails."""
+
+    stdout: int = 16 << 20
+    stderr: int = 16 << 20
+    outputs: int = 4 << 20
+
+
+class JobDefinition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One version of a job type. Exactly one of ``script`` (bash) and ``command`` (argv) is set."""
+
+    name: str
+    version: str = "1"
+    description: str = ""
+    #: name -> CWL type in its expanded JSON form
+    inputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    script: str = ""
+    command: tuple[str, ...] = ()
+    #: microseconds, 0 = no limit
+    timeout: int = 0
+    environment: dict[str, str] = {}
+    success_codes: tuple[int, ...] = (0,)
+    outputs_from: Literal["file", "stdout"] = "file"
+    executor: str = "local"
+    limits: Limits = Limits()
+
+    @cached_property
+    def canonical(self) -> str:
+        """This definition as JSON with sorted keys: what is stored, and what the digest is of."""
+        return msgspec.json.encode(self, order="sorted").decode()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, in hex."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    @cached_property
+    def required_inputs(self) -> tuple[str, ...]:
+        """Inputs that must be given, sorted."""
+        return tuple(sorted(n for n, t in self.inputs.items() if not cwltypes.is_optional(t)))
+
+    @cached_property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """Inputs that may be missing, sorted."""
+        return tuple(sorted(n for n, t in self.inputs.items() if cwltypes.is_optional(t)))
+
+
+def decode_definition(canonical: str) -> JobDefinition:
+    """A definition from its canonical JSON (as the database keeps it).
+
+    Raises:
+        DocumentError: it is not one.
+    """
+    try:
+        return msgspec.json.decode(canonical, type=JobDefinition)
+    except msgspec.MsgspecError as error:
+        raise DocumentError(f"stored job definition: {error}") from None
+
+
+def load_definition(source: str | Path) -> JobDefinition:
+    """Read a definition from a file (a path) or from YAML text (a string).
+
+    Raises:
+        DocumentError: with file, line and column of the fault.
+    """
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise DocumentError("larger than 1 MiB, which no job definition is", file=str(source))
+            text = data.decode()
+        except OSError as error:
+            raise DocumentError(f"cannot be read: {error.strerror}", file=str(source)) from None
+        except UnicodeDecodeError as error:
+            raise DocumentError(f"not UTF-8 text (byte {error.start})", file=str(source)) from None
+        return _Reader(str(source)).definition(text)
+    if len(source) > MAX_BYTES:
+        raise DocumentError("larger than 1 MiB, which no job definition is")
+    return _Reader("").definition(source)
+
+
+def parse_duration(text: str) -> int:
+    """Microseconds of ``90``, ``90s``, ``500ms``, ``5m``, ``1h``, ``2d`` or a sum like ``1h30m``.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    text = text.strip()
+    if re.fullmatch(r"\d{1,12}", text):
+        return int(text) * SECOND
+    parts = re.findall(r"(\d{1,12})(ms|s|m|h|d)", text)
+    if not parts or "".join(n + u for n, u in parts) != text:
+        raise ValueError(f"{text!r} is no duration: write for example 90s, 5m, 1h30m")
+    return sum(int(n) * _UNITS[u] for n, u in parts)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of ``1048576``, ``64KiB``, ``16MiB`` or ``1GiB``.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    match = re.fullmatch(r"(\d{1,12})\s*(KiB|MiB|GiB|)", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write for example 64KiB or 16MiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+class _Reader:
+    """Turns YAML nodes into a definition, so that every complaint knows its place."""
+
+    KEYS = (
+        *("name", "version", "description", "inputs", "outputs", "script", "command", "timeout"),
+        *("environment", "success_codes", "outputs_from", "executor", "limits"),
+    )
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def fail(self, message: str, node: yaml.Node | None = None) -> NoReturn:
+        mark = node.start_mark if node is not None else None
+        raise DocumentError(
+            message,
+            file=self.file,
+            line=mark.line + 1 if mark else 0,
+            column=mark.column + 1 if mark else 0,
+        )
+
+    def definition(self, text: str) -> JobDefinition:
+        root = self.compose(text)
+        if root is None:
+            self.fail("the document is empty; a job definition begins with 'name:'")
+        top = self.mapping(root, "a job definition", self.KEYS)
+        if "name" not in top:
+            self.fail("'name' is missing", root)
+        name = self.text(top["name"], "name")
+        if not JOB_NAME.match(name):
+            self.fail(f"name {name!r}: letters, digits, '.', '_' and '-' only, up to 128", top["name"])
+        if ("script" in top) == ("command" in top):
+            self.fail("give exactly one of 'script' (bash) and 'command' (a list)", root)
+        fields: dict[str, Any] = {"name": name}
+        for key in ("version", "description", "executor"):
+            if key in top:
+                fields[key] = self.text(top[key], key)
+        for key in ("inputs", "outputs"):
+            if key in top:
+                fields[key] = self.types(top[key], key)
+        if "script" in top:
+            fields["script"] = self.script(top["script"])
+        if "command" in top:
+            fields["command"] = self.command(top["command"])
+        if "timeout" in top:
+            fields["timeout"] = self.measured(top["timeout"], parse_duration)
+        if "environment" in top:
+            fields["environment"] = self.environment(top["environment"])
+        if "success_codes" in top:
+            fields["success_codes"] = self.success_codes(top["success_codes"])
+        if "outputs_from" in top:
+            origin = self.text(top["outputs_from"], "outputs_from")
+            if origin not in ("file", "stdout"):
+                self.fail("outputs_from is 'file' (outputs.json) or 'stdout'", top["outputs_from"])
+            fields["outputs_from"] = origin
+        if "limits" in top:
+            limits = self.mapping(top["limits"], "limits", ("stdout", "stderr", "outputs"))
+            fields["limits"] = Limits(**{k: self.measured(n, parse_size) for k, n in limits.items()})
+        return JobDefinition(**fields)
+
+    def compose(self, text: str) -> yaml.Node | None:
+        """The one document's root node; anchors, tags and deep nesting are refused while scanning."""
+        depth = 0
+        try:
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                if isinstance(event, yaml.CollectionStartEvent):
+                    depth += 1
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    depth -= 1
+                place = yaml.ScalarNode("", "", cast("Any", event.start_mark))
+                if depth > MAX_DEPTH:
+                    self.fail("nested too deeply", place)
+                if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                    self.fail("anchors and aliases are not used in job definitions", place)
+                if getattr(event, "tag", None):
+                    self.fail("tags (!...) are not used in job definitions", place)
+            return yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            raise DocumentError(
+                f"not YAML: {error.problem or error.context}",
+                file=self.file,
+                line=mark.line + 1 if mark else 0,
+                column=mark.column + 1 if mark else 0,
+            ) from None
+        except yaml.YAMLError as error:
+            raise DocumentError(f"not YAML: {str(error).splitlines()[0]}", file=self.file) from None
+
+    def mapping(self, node: yaml.Node, what: str, known: tuple[str, ...] = ()) -> dict[str, yaml.Node]:
+        """Keys and value nodes; with ``known``, any other key is an error."""
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(f"{what} must be a mapping (key: value)", node)
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = self.text(key_node, "a key")
+            if known and key not in known:
+                near = difflib.get_close_matches(key, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                self.fail(f"unknown key {key!r} in {what}; {hint}", key_node)
+            if key in found:
+                self.fail(f"{key!r} is given twice", key_node)
+            found[key] = value
+        return found
+
+    def text(self, node: yaml.Node, what: str) -> str:
+        if not isinstance(node, yaml.ScalarNode) or node.tag.endswith(":null"):
+            self.fail(f"{what} must be text", node)
+        value = str(node.value)
+        if "\0" in value:
+            self.fail(f"{what} holds a NUL character", node)
+        return value
+
+    def sequence(self, node: yaml.Node, what: str) -> list[yaml.Node]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.fail(f"{what} must be a list", node)
+        return list(node.value)
+
+    def measured(self, node: yaml.Node, parse: Any) -> int:
+        try:
+            return int(parse(self.text(node, "this")))
+        except ValueError as error:
+            self.fail(str(error), node)
+
+    def types(self, node: yaml.Node, what: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, spec in self.mapping(node, what).items():
+            if not PARAMETER_NAME.match(name):
+                self.fail(f"{name!r} in {what}: a letter or '_', then letters, digits, '_'; up to 64", spec)
+            plain = yaml.SafeLoader("").construct_document(spec)
+            try:
+                found[name] = cwltypes.parse(plain)
+            except CaroniError as error:
+                self.fail(f"type of {name!r}: {error}", spec)
+        return found
+
+    def script(self, node: yaml.Node) -> str:
+        script = self.text(node, "script")
+        if not script.strip():
+            self.fail("script is empty", node)
+        return script
+
+    def command(self, node: yaml.Node) -> tuple[str, ...]:
+        words = tuple(self.text(word, "a word of command") for word in self.sequence(node, "command"))
+        if not words or not words[0]:
+            self.fail("command is empty; its first word is the program", node)
+        return words
+
+    def environment(self, node: yaml.Node) -> dict[str, str]:
+        found = {}
+        for name, value in self.mapping(node, "environment").items():
+            if not PARAMETER_NAME.match(name):
+                self.fail(f"{name!r} cannot be the name of an environment variable", value)
+            if RESERVED_ENVIRONMENT.match(name):
+                self.fail(f"{name!r} is not set by a definition; set it inside the script", value)
+            found[name] = self.text(value, name)
+        return found
+
+    def success_codes(self, node: yaml.Node) -> tuple[int, ...]:
+        codes = []
+        for item in self.sequence(node, "success_codes"):
+            code = self.text(item, "an exit code")
+            if not re.fullmatch(r"\d{1,3}", code) or int(code) > 255:
+                self.fail(f"{code!r} is no exit code (0 to 255)", item)
+            codes.append(int(code))
+        if not codes:
+            self.fail("success_codes is empty: the job could never succeed", node)
+        return tuple(sorted(set(codes)))
