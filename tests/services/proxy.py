@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 
 
 class Proxy:
@@ -11,10 +12,12 @@ class Proxy:
 
     States: :meth:`through` (forward), :meth:`cut` (connections end, new ones are refused at once),
     :meth:`blackhole` (connections stay and are taken, but nothing moves), :meth:`slow` (each piece late).
+    With ``tls`` it speaks TLS to its clients.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
+        self._tls = tls
         self.port = 0
         self.delay = 0.0
         self._open = asyncio.Event()
@@ -26,7 +29,7 @@ class Proxy:
 
     async def start(self, *, port: int = 0) -> None:
         """Listen on a free (or the given) port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def through(self) -> None:

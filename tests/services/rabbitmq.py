@@ -178,8 +178,10 @@ class RabbitNode:
         self.control("close_all_connections", "closed by the operator")
 
     def memory_alarm(self, on: bool) -> None:
-        """Make the node believe that it is out of memory: it stops reading from publishers."""
-        self.control("set_vm_memory_high_watermark", *(["0.000001"] if on else ["absolute", "512MiB"]))
+        """Raise or clear the alarm of a node out of memory: it stops reading from publishers at once."""
+        what = "{resource_limit, memory, node()}"
+        call = f"set_alarm({{{what}, []}})" if on else f"clear_alarm({what})"
+        self.control("eval", f"rabbit_alarm:{call}.")
 
     def close(self) -> None:
         """End everything and remove the files."""

@@ -46,6 +46,9 @@ class AmqpBus:
         #: bindings that this process made, so that those no longer wanted can be removed
         self._made: dict[str, set[str]] = {}
         self._in_flight: dict[str, asyncio.Task[Outcome]] = {}
+        #: in flight and not waited for any more; and what the broker said of such ones in the end
+        self._abandoned: set[str] = set()
+        self._late: dict[str, Outcome] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._discarding: set[asyncio.Task[None]] = set()
         self._binding = asyncio.Lock()
@@ -56,6 +59,8 @@ class AmqpBus:
         self._on_delivery: Callable[[Delivery], None] = lambda _: None
         self._on_connected: Callable[[], None] = lambda: None
         self.healthy = True
+        #: self-pings that came back since the start
+        self.pings_answered = 0
 
     @property
     def connected(self) -> bool:
@@ -99,6 +104,8 @@ class AmqpBus:
 
     async def publish(self, message: Publish) -> Outcome:
         """See :meth:`caroni.daemon.ports.Bus.publish`."""
+        if self._late and (outcome := self._late.pop(message.message_id, None)) is not None:
+            return outcome
         task = self._in_flight.get(message.message_id)
         if task is None:
             link = self._link
@@ -110,8 +117,11 @@ class AmqpBus:
             task = asyncio.create_task(link.publish(message))
             self._in_flight[message.message_id] = task
             task.add_done_callback(lambda done: self._landed(message.message_id, done))
+        elif self._abandoned:
+            self._abandoned.discard(message.message_id)
         await asyncio.wait((task,), timeout=self._options.publish_timeout)
         if not task.done():
+            self._abandoned.add(message.message_id)
             raise TransientError(f"no confirm from the broker within {self._options.publish_timeout:g} s")
         # A dying connection cancels what waits on it, though nobody here cancelled anything.
         if task.cancelled():
@@ -124,10 +134,16 @@ class AmqpBus:
         raise TransientError(f"the outcome of the publish is not known ({error!r})") from error
 
     def _landed(self, message_id: str, task: asyncio.Task[Outcome]) -> None:
-        if self._in_flight.get(message_id) is task:
-            del self._in_flight[message_id]
-        if not task.cancelled():
-            task.exception()  # seen: the caller may have gone
+        self._in_flight.pop(message_id, None)
+        abandoned = message_id in self._abandoned
+        self._abandoned.discard(message_id)
+        # Asking for the exception marks it as seen: the caller may have gone.
+        if task.cancelled() or task.exception() is not None or not abandoned:
+            return
+        if task.result() is Outcome.CONFIRMED:
+            self._late[message_id] = Outcome.CONFIRMED
+            if len(self._late) > self._options.max_in_flight:
+                del self._late[next(iter(self._late))]
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See :meth:`caroni.daemon.ports.Bus.ack`."""
@@ -248,6 +264,7 @@ class AmqpBus:
                 missed = 0
             elif await link.ping(options.ping_interval):
                 missed = 0
+                self.pings_answered += 1
                 self._silent_since = None
                 self.healthy = True
             elif not link.broken.is_set():

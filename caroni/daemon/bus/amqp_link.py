@@ -66,7 +66,8 @@ def explain(error: BaseException, options: BrokerOptions) -> str:
     # ``ProbableAuthenticationError`` is what a refused login looks like with a broker that says so.
     if isinstance(error, ProbableAuthenticationError | AuthenticationError):
         return f"login of user {user(options.url)} refused by {where}: check user, password and amqp.url"
-    if "NOT_ALLOWED" in text:
+    # Here the library drops the broker's reason; the only thing refused at this step is the vhost.
+    if "Connection.OpenOk" in text or "NOT_ALLOWED" in text:
         return (
             f"{where}: no such vhost, or user {user(options.url)} may not use it: ask the broker's operator"
         )
