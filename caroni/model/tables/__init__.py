@@ -1,0 +1,60 @@
+"""The schema as Tortoise models: one database per daemon, the same schema for both roles.
+
+The first line of a docstring becomes the table's comment, so it holds no semicolon and no apostrophe.
+"""
+
+from __future__ import annotations
+
+from caroni.model.tables.agent import AgentInputTable, AgentJobTable, AgentOfferTable, AgentOutputTable
+from caroni.model.tables.catalog import JobDefinitionTable, TemplateTable
+from caroni.model.tables.control import CommandTable, SettingTable, TombstoneTable
+from caroni.model.tables.manager import (
+    FlowTable,
+    JobOutputTable,
+    JobTable,
+    OfferTable,
+    RequestTable,
+    StepTable,
+    WorkflowTable,
+)
+from caroni.model.tables.peer import PeerTable
+from caroni.model.tables.traffic import (
+    CertificateTable,
+    InboxTable,
+    LedgerItemTable,
+    LedgerTable,
+    OutboxTable,
+    QuarantineTable,
+    RejectCountTable,
+    RejectTable,
+    SequenceTable,
+)
+
+__all__ = [
+    "AgentInputTable",
+    "AgentJobTable",
+    "AgentOfferTable",
+    "AgentOutputTable",
+    "CertificateTable",
+    "CommandTable",
+    "FlowTable",
+    "InboxTable",
+    "JobDefinitionTable",
+    "JobOutputTable",
+    "JobTable",
+    "LedgerItemTable",
+    "LedgerTable",
+    "OfferTable",
+    "OutboxTable",
+    "PeerTable",
+    "QuarantineTable",
+    "RejectCountTable",
+    "RejectTable",
+    "RequestTable",
+    "SequenceTable",
+    "SettingTable",
+    "StepTable",
+    "TemplateTable",
+    "TombstoneTable",
+    "WorkflowTable",
+]
