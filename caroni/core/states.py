@@ -98,65 +98,71 @@ class AgentJobState(StrEnum):
 _W, _S, _R, _O, _J = WorkflowState, StepState, RequestState, OfferState, JobState
 _AO, _AJ = AgentOfferState, AgentJobState
 
-TRANSITIONS: dict[StrEnum, frozenset[StrEnum]] = {
-    _W.RUNNING: frozenset({_W.HELD, _W.FAILING, _W.CANCELLING, _W.COMPLETED, _W.FAILED}),
-    _W.HELD: frozenset({_W.RUNNING, _W.FAILING, _W.CANCELLING, _W.FAILED}),
-    _W.FAILING: frozenset({_W.FAILED, _W.CANCELLING}),
-    _W.CANCELLING: frozenset({_W.CANCELLED}),
-    _S.WAITING: frozenset({_S.FULFILLING, _S.CANCELLED}),
-    # a late success of an earlier attempt may complete a step in any live state
-    _S.FULFILLING: frozenset({_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}),
-    _S.FULFILLED: frozenset({_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
-    _S.RUNNING: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
-    # HELD to FULFILLED or RUNNING: the job whose fate was unknown speaks again
-    _S.HELD: frozenset({_S.FULFILLED, _S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
-    _R.OPEN: frozenset({_R.ACCEPTING, _R.WITHDRAWN, _R.DEAD}),
-    _R.ACCEPTING: frozenset({_R.OPEN, _R.ACCEPTING, _R.FULFILLED, _R.WITHDRAWN, _R.DEAD}),
-    _R.FULFILLED: frozenset({_R.WITHDRAWN}),
-    _O.RECEIVED: frozenset({_O.ACCEPTED, _O.REJECTED, _O.EXPIRED, _O.GONE}),
-    _O.ACCEPTED: frozenset({_O.GONE, _O.REJECTED}),
-    _J.PENDING: frozenset(
-        {
-            _J.QUEUED,
-            _J.RUNNING,
-            _J.PAUSED,
-            _J.LOST,
-            _J.SUPERSEDED,
-            _J.COMPLETED,
-            _J.FAILED,
-            _J.KILLED,
-        }
-    ),
-    _J.QUEUED: frozenset({_J.RUNNING, _J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _J.RUNNING: frozenset({_J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _J.PAUSED: frozenset({_J.QUEUED, _J.RUNNING, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _J.LOST: frozenset(
-        {_J.PENDING, _J.QUEUED, _J.RUNNING, _J.PAUSED, _J.COMPLETED, _J.FAILED, _J.KILLED, _J.SUPERSEDED}
-    ),
-    _J.SUPERSEDED: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED}),
-    _AO.OPEN: frozenset({_AO.ACCEPTED, _AO.REJECTED, _AO.EXPIRED, _AO.REVOKED}),
-    _AO.ACCEPTED: frozenset({_AO.REJECTED}),
-    _AO.EXPIRED: frozenset({_AO.ACCEPTED, _AO.REJECTED}),
-    _AJ.PENDING: frozenset({_AJ.QUEUED, _AJ.FAILED, _AJ.KILLED}),
-    _AJ.QUEUED: frozenset({_AJ.STARTING, _AJ.FAILED, _AJ.KILLED}),
-    _AJ.STARTING: frozenset({_AJ.RUNNING, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
-    _AJ.RUNNING: frozenset({_AJ.PAUSED, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
-    _AJ.PAUSED: frozenset({_AJ.RUNNING, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
-    _AJ.KILLING: frozenset({_AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
+#: Per kind of row, because two kinds may share a state's name. What is absent is a sink.
+TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
+    WorkflowState: {
+        _W.RUNNING: frozenset({_W.HELD, _W.FAILING, _W.CANCELLING, _W.COMPLETED, _W.FAILED}),
+        _W.HELD: frozenset({_W.RUNNING, _W.FAILING, _W.CANCELLING, _W.FAILED}),
+        _W.FAILING: frozenset({_W.FAILED, _W.CANCELLING}),
+        _W.CANCELLING: frozenset({_W.CANCELLED}),
+    },
+    StepState: {
+        _S.WAITING: frozenset({_S.FULFILLING, _S.CANCELLED}),
+        # a late success of an earlier attempt may complete a step in any live state
+        _S.FULFILLING: frozenset({_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}),
+        _S.FULFILLED: frozenset({_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
+        _S.RUNNING: frozenset({_S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),
+        # HELD to FULFILLED or RUNNING: the job whose fate was unknown speaks again
+        _S.HELD: frozenset({_S.FULFILLED, _S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED}),
+    },
+    RequestState: {
+        _R.OPEN: frozenset({_R.ACCEPTING, _R.WITHDRAWN, _R.DEAD}),
+        _R.ACCEPTING: frozenset({_R.OPEN, _R.ACCEPTING, _R.FULFILLED, _R.WITHDRAWN, _R.DEAD}),
+    },
+    OfferState: {
+        _O.RECEIVED: frozenset({_O.ACCEPTED, _O.REJECTED, _O.EXPIRED, _O.GONE}),
+        _O.ACCEPTED: frozenset({_O.GONE, _O.REJECTED}),
+    },
+    JobState: {
+        _J.PENDING: frozenset(
+            {
+                _J.QUEUED,
+                _J.RUNNING,
+                _J.PAUSED,
+                _J.LOST,
+                _J.SUPERSEDED,
+                _J.COMPLETED,
+                _J.FAILED,
+                _J.KILLED,
+            }
+        ),
+        _J.QUEUED: frozenset(
+            {_J.RUNNING, _J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}
+        ),
+        _J.RUNNING: frozenset({_J.PAUSED, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}),
+        _J.PAUSED: frozenset(
+            {_J.QUEUED, _J.RUNNING, _J.LOST, _J.SUPERSEDED, _J.COMPLETED, _J.FAILED, _J.KILLED}
+        ),
+        _J.LOST: frozenset(
+            {_J.PENDING, _J.QUEUED, _J.RUNNING, _J.PAUSED, _J.COMPLETED, _J.FAILED, _J.KILLED, _J.SUPERSEDED}
+        ),
+        _J.SUPERSEDED: frozenset({_J.COMPLETED, _J.FAILED, _J.KILLED}),
+    },
+    AgentOfferState: {
+        _AO.OPEN: frozenset({_AO.ACCEPTED, _AO.REJECTED, _AO.EXPIRED, _AO.REVOKED}),
+        _AO.ACCEPTED: frozenset({_AO.REJECTED}),
+        _AO.EXPIRED: frozenset({_AO.ACCEPTED, _AO.REJECTED}),
+    },
+    AgentJobState: {
+        _AJ.PENDING: frozenset({_AJ.QUEUED, _AJ.FAILED, _AJ.KILLED}),
+        _AJ.QUEUED: frozenset({_AJ.STARTING, _AJ.FAILED, _AJ.KILLED}),
+        _AJ.STARTING: frozenset({_AJ.RUNNING, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
+        _AJ.RUNNING: frozenset({_AJ.PAUSED, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
+        _AJ.PAUSED: frozenset({_AJ.RUNNING, _AJ.KILLING, _AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
+        _AJ.KILLING: frozenset({_AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED}),
+    },
 }
 
-#: Terminal for the row's own life; LOST and SUPERSEDED jobs still take a late report.
-TERMINAL: frozenset[StrEnum] = frozenset(
-    {
-        *(_W.COMPLETED, _W.FAILED, _W.CANCELLED),
-        *(_S.COMPLETED, _S.FAILED, _S.CANCELLED),
-        *(_R.DEAD, _R.WITHDRAWN),
-        *(_O.REJECTED, _O.EXPIRED, _O.GONE),
-        *(_J.COMPLETED, _J.FAILED, _J.KILLED),
-        *(_AO.REJECTED, _AO.REVOKED),
-        *(_AJ.COMPLETED, _AJ.FAILED, _AJ.KILLED),
-    }
-)
 
 _State = TypeVar("_State", bound=StrEnum)
 
@@ -167,6 +173,11 @@ def advance(what: str, start: _State, end: _State) -> _State:
     Raises:
         InvalidTransition: the move is not in the table; ``what`` names the row.
     """
-    if end not in TRANSITIONS.get(start, frozenset()):
+    if end not in TRANSITIONS[type(start)].get(start, frozenset()):
         raise InvalidTransition(what, start, end)
     return end
+
+
+def is_terminal(state: StrEnum) -> bool:
+    """Whether a row in this state never moves again."""
+    return state not in TRANSITIONS[type(state)]

@@ -24,7 +24,6 @@ from caroni.core.messages import (
     JobFulfillmentRequest,
     JobFulfillmentRequestWithdrawn,
 )
-from caroni.core.plan import SECOND
 from caroni.core.rows import AgentJob, AgentOffer
 from caroni.core.states import AgentOfferState, advance
 
@@ -45,6 +44,8 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
             return
     refusal = _refusal(d, origin.uri, m)
     if refusal is not None:
+        if refusal.reason is DeclineReason.BUSY:
+            d.state.remember(origin.uri, m)
         d.send(
             origin.uri,
             JobFulfillmentDecline(
@@ -57,12 +58,31 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
             m.request_uuid,
         )
         return
+    _offer(d, origin.uri, m)
+
+
+def offer_what_was_declined(d: AgentDraft) -> None:
+    """A place has become free: offer for requests that came while we were busy, oldest first.
+
+    Managers need no timer for a busy agent then; an offer that comes too late is rejected.
+    """
+    for manager, requests in list(d.state.declined_busy.items()):
+        for request in list(requests.values()):
+            refusal = _refusal(d, manager, request)
+            if refusal is not None and refusal.reason is DeclineReason.BUSY:
+                break
+            d.state.forget(manager, request.request_uuid)
+            if refusal is None and (manager, request.request_uuid) not in d.state.offer_of_request:
+                _offer(d, manager, request)
+
+
+def _offer(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> None:
     job_type = d.state.job_types[m.job_type_name]
-    allowance = d.state.policy.allow(origin.uri, m.job_type_name)
+    allowance = d.state.policy.allow(manager, m.job_type_name)
     cap = allowance.max_runtime if allowance is not None else 0
     offer = d.put(
         AgentOffer(
-            manager=origin.uri,
+            manager=manager,
             offer_uuid=d.new_id(),
             request_uuid=m.request_uuid,
             state=AgentOfferState.OPEN,
@@ -108,7 +128,6 @@ def _refusal(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal |
         return Refusal(
             reason=DeclineReason.BUSY,
             message=f"{load.own_waiting} jobs and {load.own_offers} offers of yours are waiting",
-            retry_after=2 * SECOND,
         )
     return state.policy.decide(m, job_type, load)
 
@@ -207,6 +226,7 @@ def on_reject(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferReject) -> No
 
 def on_request_withdrawn(d: AgentDraft, origin: Origin, m: JobFulfillmentRequestWithdrawn) -> None:
     """Nobody will accept: free the reservation."""
+    d.state.forget(origin.uri, m.request_uuid)
     key = d.state.offer_of_request.get((origin.uri, m.request_uuid))
     offer = d.get(AgentOffer, key) if key is not None else None
     if offer is not None and offer.state in (AgentOfferState.OPEN, AgentOfferState.EXPIRED):

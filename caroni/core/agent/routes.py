@@ -103,5 +103,7 @@ def fire(d: AgentDraft, row_type: type[Row], key: Hashable) -> None:
 
 
 def settle(d: AgentDraft) -> None:
-    """The end of a unit of work: start what the free slots allow."""
+    """The end of a unit of work: start what the free slots allow, offer what there is room for."""
     jobs.settle(d)
+    if d.state.declined_busy:
+        offers.offer_what_was_declined(d)

@@ -36,6 +36,9 @@ STARTED = frozenset(
 ENDED = frozenset({AgentJobState.COMPLETED, AgentJobState.FAILED, AgentJobState.KILLED})
 _CLOSED_OFFER = frozenset({AgentOfferState.REJECTED, AgentOfferState.EXPIRED, AgentOfferState.REVOKED})
 
+#: declined requests that are kept for each manager
+MAX_REMEMBERED = 1000
+
 
 class JobType(msgspec.Struct, frozen=True, kw_only=True):
     """What the core needs to know of a job definition that this agent holds."""
@@ -176,6 +179,8 @@ class AgentState(State):
         #: (manager, request) -> the newest offer for it
         self.offer_of_request: dict[tuple[str, bytes], OfferKey] = {}
         self.open_offers: dict[str, int] = {}
+        #: manager -> requests that were declined for want of room; a hint that a restart may lose
+        self.declined_busy: dict[str, dict[bytes, JobFulfillmentRequest]] = {}
         self.running = 0
         self.running_of: dict[str, int] = {}
         #: manager -> jobs that are pending or queued
@@ -241,6 +246,22 @@ class AgentState(State):
                 self.tombstones[key] = None
             else:
                 self.tombstones.pop(key, None)
+
+    def remember(self, manager: str, request: JobFulfillmentRequest) -> None:
+        """Keep a request that was declined for want of room, to offer when there is some."""
+        requests = self.declined_busy.setdefault(manager, {})
+        requests.pop(request.request_uuid, None)
+        if len(requests) >= MAX_REMEMBERED:
+            del requests[next(iter(requests))]
+        requests[request.request_uuid] = request
+
+    def forget(self, manager: str, request_uuid: bytes) -> None:
+        """Drop such a request."""
+        requests = self.declined_busy.get(manager)
+        if requests is not None:
+            requests.pop(request_uuid, None)
+            if not requests:
+                del self.declined_busy[manager]
 
     def _enqueue(self, job: AgentJob) -> None:
         queue = self.queue.setdefault(job.manager, {})

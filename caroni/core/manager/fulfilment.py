@@ -100,17 +100,14 @@ def call_for_proposals(d: ManagerDraft, request: Request, step: Step) -> JobFulf
 
 
 def on_decline(d: ManagerDraft, origin: Origin, m: JobFulfillmentDecline) -> None:
-    """Recorded for the operator; a busy agent is asked again when it said so."""
+    """Recorded for the operator. A busy agent offers by itself when it has room again."""
     request = d.get(Request, m.request_uuid)
     if request is None or request.state not in OPEN_REQUEST:
         return
     declines = request.declines
     if origin.uri in declines or len(declines) < MAX_DECLINES:
         declines = {**declines, origin.uri: f"{m.reason.name}: {m.decline_message}"[:200]}
-    due = request.due
-    if m.retry_after and request.state is RequestState.OPEN:
-        due = min(due, d.now + max(m.retry_after, d.settings.accept_resend // 10))
-    d.put(replace(request, declines=declines, due=due))
+    d.put(replace(request, declines=declines))
 
 
 def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:

@@ -79,9 +79,15 @@ def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
         case JobFulfillmentOfferWithdrawn():
             return _absent(state, (Offer, (sender, m.offer_uuid)))
         case JobAccepted():
-            if state.get(Offer, (sender, m.offer_uuid)) is None:
-                return [(Offer, (sender, m.offer_uuid)), (Job, (sender, m.job_uuid))]
-            return []
+            key = (sender, m.job_uuid)
+            offer = state.get(Offer, (sender, m.offer_uuid))
+            if offer is None:
+                return [(Offer, (sender, m.offer_uuid)), (Job, key)]
+            request = state.get(Request, offer.request_uuid)
+            if request is None:
+                return [(Request, offer.request_uuid), (Job, key)]
+            step = state.get(Step, (request.workflow_uuid, request.step_index))
+            return _absent(state, (Job, key)) if step is not None and key in step.jobs else []
         case JobStatusUpdate() | JobDataAvailable():
             return _absent(state, (Job, (sender, m.job_uuid)))
         case JobReport():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from caroni.core.cwltypes import ValueMismatch
 from caroni.core.draft import Origin
-from caroni.core.inputs import bind_inputs
+from caroni.core.inputs import InputError, bind_inputs
 from caroni.core.manager.delivery import stop_job
 from caroni.core.manager.fulfilment import withdraw
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, AnswerStatus, ManagerDraft
@@ -23,7 +22,7 @@ from caroni.core.messages import (
     WorkFlowStatusRequest,
 )
 from caroni.core.rows import Flow, Job, Step, Workflow
-from caroni.core.states import TERMINAL, StepState, WorkflowState, advance
+from caroni.core.states import StepState, WorkflowState, advance, is_terminal
 
 _RESULT = {
     WorkflowState.RUNNING: WorkflowState.COMPLETED,
@@ -57,8 +56,8 @@ def on_create(d: ManagerDraft, origin: Origin, m: WorkFlowCreate) -> None:
     plan = d.state.plans[m.template_name, revision]
     try:
         values = bind_inputs(plan, m.inputs)
-    except ValueMismatch as error:
-        refuse(str(error), error.path)
+    except InputError as error:
+        refuse(str(error), error.input_name)
         return
     workflow = d.put(
         Workflow(
@@ -129,7 +128,7 @@ def step_ended(d: ManagerDraft, step: Step) -> None:
 
 
 def _finish_if_done(d: ManagerDraft, workflow: Workflow) -> None:
-    if workflow.steps_left > 0 or workflow.state in TERMINAL:
+    if workflow.steps_left > 0 or is_terminal(workflow.state):
         return
     result = _RESULT[workflow.state]
     workflow = d.put(replace(workflow, state=advance("workflow", workflow.state, result), ended_at=d.now))
@@ -156,7 +155,7 @@ def fail(d: ManagerDraft, workflow_uuid: bytes, reason: str) -> None:
 def _end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> None:
     for index in range(workflow.steps_total):
         step = d.step((workflow.workflow_uuid, index))
-        if step is None or step.state in TERMINAL:
+        if step is None or is_terminal(step.state):
             continue
         if step.state is StepState.FULFILLING:
             withdraw(d, step.request_uuid, why)
@@ -242,7 +241,7 @@ def on_pause(d: ManagerDraft, origin: Origin, m: WorkFlowPause) -> None:
     workflow = _controlled(d, origin, m.workflow_uuid)
     if workflow is None:
         return
-    if workflow.state not in TERMINAL and not workflow.paused:
+    if not is_terminal(workflow.state) and not workflow.paused:
         workflow = d.put(replace(workflow, paused=True))
     _answer(d, origin, workflow)
 
@@ -262,7 +261,7 @@ def on_retry(d: ManagerDraft, origin: Origin, m: WorkFlowRetry) -> None:
     workflow = _controlled(d, origin, m.workflow_uuid)
     if workflow is None:
         return
-    if workflow.state in TERMINAL:
+    if is_terminal(workflow.state):
         _answer(d, origin, workflow, error=f"the workflow is {workflow.state}: submit it again")
         return
     for index in range(workflow.steps_total):
