@@ -94,7 +94,8 @@ class AmqpBus:
             wanted = set(self._bindings[queue])
             made = self._made.setdefault(queue, set())
             try:
-                await link.bind(queue, wanted - made, made - wanted)
+                async with asyncio.timeout(self._options.connect_timeout):
+                    await link.bind(queue, wanted - made, made - wanted)
             except BROKER_ERRORS as error:
                 _reraise_own_cancellation()
                 link.fail(f"bindings of {queue} could not be changed ({explain(error, self._options)})")
@@ -168,7 +169,8 @@ class AmqpBus:
         link = self._link
         if link is not None and not link.consuming:
             try:
-                await link.consume(self._specs)
+                async with asyncio.timeout(self._options.connect_timeout):
+                    await link.consume(self._specs)
             except BROKER_ERRORS as error:
                 _reraise_own_cancellation()
                 link.fail(explain(error, self._options))
@@ -212,6 +214,9 @@ class AmqpBus:
                 self._call(self._on_connected)
                 await link.broken.wait()
                 self._link = None
+                # A publish that waits for room in a dead connection's queue would wait for ever.
+                for publish in self._in_flight.values():
+                    publish.cancel()
                 log.warning("broker_lost", broker=where, detail=link.reason)
                 await self._discard(link)
                 if loop.time() - opened >= _SETTLED:

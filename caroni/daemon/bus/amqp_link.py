@@ -443,12 +443,14 @@ class Link:
             last = tag
             count += 1
         try:
-            if count:
-                await channel.basic_ack(last, multiple=count > 1, wait=False)
-            if count < len(given):
-                for tag in given:
-                    if tag > last and tag in self._unacked:
-                        await channel.basic_ack(tag, wait=False)
+            # Bounded: a dead connection's queue takes no more frames, and says nothing.
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                if count:
+                    await channel.basic_ack(last, multiple=count > 1, wait=False)
+                if count < len(given):
+                    for tag in given:
+                        if tag > last and tag in self._unacked:
+                            await channel.basic_ack(tag, wait=False)
         except BROKER_ERRORS:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
