@@ -18,10 +18,9 @@ from typing import Any
 
 import msgspec
 
-from caroni.core.messages import FailureClass, Json
+from caroni.core.messages import FailureClass
 from caroni.errors import ConfigError
 from caroni.execution import launcher, outputs, verdict
-from caroni.execution.definition import JobDefinition
 from caroni.execution.executor import Callbacks, JobOutcome, JobRefused, JobSpec, Signal, Stream, StreamPart
 from caroni.execution.link import LauncherLink
 from caroni.execution.spool import Claim, Found, Spool, SpoolSettings, is_alive
@@ -264,7 +263,7 @@ class LocalExecutor:
             self._supervisor_gone(job)
 
     async def _poll(self, job: _Running, claim: Claim) -> None:
-        while is_alive(claim):
+        while is_alive(claim):  # noqa: ASYNC110 - the kernel has no event for it
             await asyncio.sleep(POLL)
         job.poller = None
         self._supervisor_gone(job)
@@ -381,48 +380,3 @@ def local_executor(spool: Path, options: Mapping[str, object]) -> LocalExecutor:
         return LocalExecutor(spool, msgspec.convert(dict(options), SpoolSettings))
     except msgspec.ValidationError as error:
         raise ConfigError(f"options of executor 'local': {error}") from None
-
-
-class _One:
-    """Callbacks that wait for a single job."""
-
-    def __init__(self) -> None:
-        self.outcome: asyncio.Future[JobOutcome] = asyncio.get_running_loop().create_future()
-
-    def on_started(self, manager: str, job_uuid: bytes, at: int) -> None:
-        """Nothing waits for the start."""
-
-    def on_exit(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
-        """The one job has ended."""
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
-
-
-async def run_once(
-    definition: JobDefinition,
-    inputs: Mapping[str, Json],
-    directory: Path,
-    settings: SpoolSettings | None = None,
-) -> JobOutcome:
-    """Run a job here and now, as an agent would (``caroni job test``).
-
-    Cancelling kills the job. Its files stay in ``directory/<32 hex digits>/``.
-
-    Raises:
-        ConfigError: ``directory`` cannot be used.
-    """
-    executor = LocalExecutor(directory, settings or SpoolSettings(durable=False))
-    one = _One()
-    await executor.start(one)
-    job_uuid = os.urandom(16)
-    spec = JobSpec(
-        manager="", job_uuid=job_uuid, request_uuid=bytes(16), definition=definition, inputs=dict(inputs)
-    )
-    try:
-        await executor.launch([spec])
-        return await one.outcome
-    except asyncio.CancelledError:
-        await executor.signal(job_uuid, "kill", 0)
-        raise
-    finally:
-        await executor.close()

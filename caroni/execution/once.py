@@ -1,0 +1,59 @@
+"""One job, here and now, exactly as an agent would run it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from caroni.core.messages import Json
+from caroni.execution.definition import JobDefinition
+from caroni.execution.executor import JobOutcome, JobSpec
+from caroni.execution.local import LocalExecutor
+from caroni.execution.spool import SpoolSettings
+
+
+class _One:
+    """Callbacks that wait for a single job."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[JobOutcome] = asyncio.get_running_loop().create_future()
+
+    def on_started(self, manager: str, job_uuid: bytes, at: int) -> None:
+        """Nothing waits for the start."""
+
+    def on_exit(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
+        """The one job has ended."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+async def run_once(
+    definition: JobDefinition,
+    inputs: Mapping[str, Json],
+    directory: Path,
+    settings: SpoolSettings | None = None,
+) -> JobOutcome:
+    """Run a job here and now, as an agent would (``caroni job test``).
+
+    Cancelling kills the job. Its files stay in ``directory/<32 hex digits>/``.
+
+    Raises:
+        ConfigError: ``directory`` cannot be used.
+    """
+    executor = LocalExecutor(directory, settings or SpoolSettings(durable=False))
+    one = _One()
+    await executor.start(one)
+    job_uuid = os.urandom(16)
+    spec = JobSpec(
+        manager="", job_uuid=job_uuid, request_uuid=bytes(16), definition=definition, inputs=dict(inputs)
+    )
+    try:
+        await executor.launch([spec])
+        return await one.outcome
+    except asyncio.CancelledError:
+        await executor.signal(job_uuid, "kill", 0)
+        raise
+    finally:
+        await executor.close()
