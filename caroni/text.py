@@ -54,3 +54,16 @@ def _safe(text: str, limit: int, unsafe: re.Pattern[str]) -> str:
     if len(text) > limit:
         text = text[: max(limit - 1, 0)] + _ELLIPSIS[: max(limit, 0)]
     return text
+
+
+def safe_json(text: str) -> str:
+    r"""JSON text with the same characters written as JSON escapes: equal for programs, safe on a terminal."""
+    return _UNSAFE_TEXT.sub(_json_escape, text)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code <= 0xFFFF:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"

@@ -44,6 +44,11 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         """The daemon's directory."""
         return self.path.parent
 
+    @property
+    def lock_file(self) -> Path:
+        """Held by the running daemon, and by ``caroni db migrate`` while the schema changes."""
+        return self.directory / "caroni.lock"
+
 
 def find_config(given: str | Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """The configuration file to use: the one given, ``CARONI_CONFIG``, or ``caroni.toml`` right here.

@@ -64,7 +64,7 @@ class Database(Section, frozen=True, kw_only=True):
             description="`sqlite://FILE` (relative to this file's directory; never on a network file system) "
             "or `postgres://USER@HOST:5432/NAME`."
         ),
-    ] = "sqlite://caroni.sqlite3"
+    ] = "sqlite://caroni.db"
     password_file: Annotated[
         Path | None, Meta(description="File (mode 0600) that holds the PostgreSQL password.")
     ] = None

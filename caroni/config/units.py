@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 
-_DURATION_UNITS = {
-    "ms": 1_000,
-    "s": 1_000_000,
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "d": 86_400_000_000,
-}
+from caroni.core import durations
+from caroni.core.durations import MILLISECOND
+from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
+from caroni.errors import UsageError
+
+_DURATION_UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND}
 _SIZE_UNITS = {
     "B": 1,
     "kB": 1000,
@@ -22,29 +21,30 @@ _SIZE_UNITS = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
-_DURATION = re.compile(r"(?:[0-9]{1,9}(?:ms|[smhd]))+")
-_DURATION_PART = re.compile(r"(\d+)(ms|[smhd])")
 _SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]iB|[kMGT]?B)")
 
 
 def parse_duration(text: str) -> int:
-    """Microseconds of ``text``: numbers with ``ms``, ``s``, ``m``, ``h`` or ``d``, or a plain 0.
+    """Microseconds of ``text``: numbers with ``ms``, ``s``, ``m``, ``h``, ``d`` or ``w``, or a plain 0.
 
     Raises:
         ValueError: anything else; a number without a unit says nothing.
     """
     if text == "0":
         return 0
-    if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration; write for example 30s, 40m, 12h or 7d")
-    return sum(int(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    try:
+        if not text[-1:].isalpha():
+            raise ValueError
+        return durations.parse_duration(text)
+    except (ValueError, UsageError):
+        raise ValueError(f"{text!r} is not a duration; write for example 30s, 40m, 12h or 7d") from None
 
 
 def format_duration(microseconds: int) -> str:
     """The shortest text that :func:`parse_duration` reads as ``microseconds`` (whole milliseconds)."""
     parts, rest = [], microseconds
-    for unit in ("d", "h", "m", "s", "ms"):
-        number, rest = divmod(rest, _DURATION_UNITS[unit])
+    for unit, size in _DURATION_UNITS.items():
+        number, rest = divmod(rest, size)
         if number:
             parts.append(f"{number}{unit}")
     return "".join(parts) or "0s"

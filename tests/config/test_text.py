@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caroni.text import safe_line, safe_text
+from caroni.text import safe_json, safe_line, safe_text
 
 ANY = st.text(st.characters(exclude_categories=()), max_size=200) | st.text(
     "\x1b[31m\n\t\u202ea\\", max_size=80
@@ -54,3 +55,10 @@ def test_what_it_looks_like():
     assert safe_text("tab\tline\n") == "tab\tline\n"
     assert safe_line("a\nb") == "a\\x0ab"
     assert safe_text("x" * 9, 4) == "xxx…"
+
+
+@given(ANY)
+def test_json_stays_equal_and_becomes_safe(text):
+    shown = safe_json(json.dumps({"k": text}, ensure_ascii=False))
+    assert json.loads(shown) == {"k": text}
+    assert safe_text(shown, 10_000) == shown

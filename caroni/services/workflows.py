@@ -1,0 +1,211 @@
+"""A manager's workflows as people ask for them: read from its database, which is opened read-only."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from caroni.config import Loaded
+from caroni.core.rows import Flow, Step, Workflow
+from caroni.core.states import WorkflowState
+from caroni.errors import CaroniError, UsageError
+from caroni.services.stores import opened
+from caroni.text import safe_line
+
+if TYPE_CHECKING:
+    from caroni.model.store import Store
+
+_WHAT = "workflows"
+_PAGE = 1000
+_ENDED = (WorkflowState.COMPLETED, WorkflowState.FAILED, WorkflowState.CANCELLED)
+
+
+class WorkflowShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One workflow. Instants are wall microseconds, 0 = not yet; ``steps`` counts steps by state."""
+
+    workflow: str
+    name: str
+    template: str
+    revision: int
+    state: str
+    paused: bool
+    submitter: str
+    steps_total: int
+    steps_left: int
+    steps: dict[str, int]
+    created_at: int
+    ended_at: int
+    failure: str
+
+
+class StepOfWorkflow(msgspec.Struct, frozen=True, kw_only=True):
+    """One step. ``info`` says why it failed or is tried again, in one line."""
+
+    name: str
+    state: str
+    job_type: str
+    agent: str
+    attempt: int
+    started_at: int
+    ended_at: int
+    exit_code: int | None
+    info: str
+    stderr_tail: str
+
+
+class NotCompleted(CaroniError):
+    """The workflow has no outputs (yet): it runs, failed or was cancelled."""
+
+
+async def workflows(loaded: Loaded, *, limit: int = 50, state: str | None = None) -> list[WorkflowShown]:
+    """The last changed workflows, newest change first.
+
+    Raises:
+        UsageError: an unknown state, or another role's configuration.
+    """
+    if state is not None and state not in [s.value for s in WorkflowState]:
+        raise UsageError(
+            f"--state {safe_line(state, 40)!r} is none of: {', '.join(s.value for s in WorkflowState)}"
+        )
+    found: list[WorkflowShown] = []
+    before: int | None = None
+    async with opened(loaded, "manager", _WHAT, read_only=True) as store:
+        while len(found) < limit:
+            page = await store.workflows(limit=min(limit, 200) if state is None else 200, before=before)
+            for summary in page:
+                if state is None or summary.workflow.state == state:
+                    found.append(_shown(summary.workflow, summary.steps))
+            if not page or (state is None and len(page) < min(limit, 200)):
+                break
+            before = page[-1].rev
+    return found[:limit]
+
+
+async def workflow(loaded: Loaded, which: str) -> tuple[WorkflowShown, list[StepOfWorkflow]]:
+    """A workflow and its steps, in the order of the template.
+
+    Args:
+        loaded: a manager's configuration.
+        which: its id, the first characters of it (4 or more), or its name if only one has it.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    async with opened(loaded, "manager", _WHAT, read_only=True) as store:
+        uuid = await _find(store, which)
+        summary = await store.workflow(uuid)
+        if summary is None:
+            raise _unknown(which)
+        steps: list[StepOfWorkflow] = []
+        after = -1
+        while page := cast("list[Step]", await store.steps(uuid, limit=_PAGE, after=after)):
+            steps += [_step(step) for step in page]
+            after = page[-1].index
+    return _shown(summary.workflow, summary.steps), steps
+
+
+async def outputs(loaded: Loaded, which: str, *, partial: bool = False) -> dict[str, Any]:
+    """The decoded outputs of a workflow.
+
+    Args:
+        loaded: a manager's configuration.
+        which: as for :func:`workflow`.
+        partial: also of a workflow that has not completed: those that are there.
+
+    Raises:
+        NotCompleted: it has not completed; says its state.
+        UsageError: there is none, or more than one.
+    """
+    from caroni.cwl import plan_from_json
+
+    async with opened(loaded, "manager", _WHAT, read_only=True) as store:
+        uuid = await _find(store, which)
+        summary = await store.workflow(uuid)
+        if summary is None:
+            raise _unknown(which)
+        row = summary.workflow
+        if row.state is not WorkflowState.COMPLETED and not partial:
+            raise _not_completed(row)
+        template = await store.template(row.template, row.revision)
+        if template is None:
+            raise UsageError(f"template {row.template} revision {row.revision} is gone")
+        values: dict[str, str] = {}
+        after = ""
+        while page := cast("list[Flow]", await store.flows(uuid, limit=_PAGE, after=after)):
+            values.update({flow.name: flow.value for flow in page})
+            after = page[-1].name
+    plan = plan_from_json(template.plan)
+    return {o.name: json.loads(values[o.source]) for o in plan.outputs if o.source in values}
+
+
+def _not_completed(row: Workflow) -> NotCompleted:
+    name = safe_line(row.name or row.workflow_uuid.hex(), 80)
+    if row.state not in _ENDED:
+        done = row.steps_total - row.steps_left
+        return NotCompleted(
+            f"workflow {name} is {row.state}: {done} of {row.steps_total} steps are done"
+            " (--partial prints what there is)"
+        )
+    why = f": {safe_line(row.failure, 500)}" if row.failure else ""
+    return NotCompleted(f"workflow {name} is {row.state}{why}")
+
+
+async def _find(store: Store, which: str) -> bytes:
+    digits = which.replace("-", "").lower()
+    if re.fullmatch(r"[0-9a-f]{32}", digits):
+        return bytes.fromhex(digits)
+    from caroni.model.mapping import escape
+
+    prefix = f"{digits}%" if re.fullmatch(r"[0-9a-f]{4,31}", digits) else ""
+    rows = await store.database.fetch(
+        "SELECT workflow_uuid FROM workflow WHERE workflow_uuid LIKE ? OR name = ?"
+        " ORDER BY created_at DESC LIMIT 6",
+        prefix,
+        escape(which),
+    )
+    if not rows:
+        raise _unknown(which)
+    if len(rows) > 1:
+        some = ", ".join(str(row[0])[:12] for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+        raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
+    return bytes.fromhex(rows[0][0])
+
+
+def _unknown(which: str) -> UsageError:
+    return UsageError(f"there is no workflow {safe_line(which, 60)!r}; see: caroni list")
+
+
+def _shown(row: Workflow, steps: Any) -> WorkflowShown:
+    return WorkflowShown(
+        workflow=row.workflow_uuid.hex(),
+        name=row.name,
+        template=row.template,
+        revision=row.revision,
+        state=row.state.value,
+        paused=row.paused,
+        submitter=row.submitter,
+        steps_total=row.steps_total,
+        steps_left=row.steps_left,
+        steps={state.value: count for state, count in steps.items()},
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        failure=row.failure,
+    )
+
+
+def _step(row: Step) -> StepOfWorkflow:
+    return StepOfWorkflow(
+        name=row.name,
+        state=row.state.value,
+        job_type=row.job_type,
+        agent=row.winner_agent or row.agent,
+        attempt=row.attempt,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        exit_code=row.exit_code,
+        info=row.failure or row.cause,
+        stderr_tail=row.stderr_tail,
+    )
