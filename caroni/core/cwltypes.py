@@ -51,7 +51,7 @@ class ValueMismatch(CaroniError):
         self.path = path
         self.expected = expected
         self.got = got
-        super().__init__(f"{path + ': ' if path else ''}expected {expected}, got {got}")
+        super().__init__(f"{bounded(path) + ': ' if path else ''}expected {expected}, got {got}")
 
     def under(self, name: str) -> ValueMismatch:
         """The same mismatch, seen from outside of the thing called ``name``."""

@@ -75,5 +75,8 @@ def _picture(value: object, room: list[int], depth: int) -> str:
 
 
 def bounded(text: str) -> str:
-    """The text, cut with an ellipsis where it is longer than :data:`SHOWN`."""
+    """The text on one line, cut with an ellipsis where it is longer than :data:`SHOWN`."""
+    if not text.isprintable():
+        # names and symbols come from documents and peers: no line ends, no control characters
+        text = json.dumps(text[: SHOWN + 3])[1:-1]
     return text if len(text) <= SHOWN + 2 else text[: SHOWN - 3] + "..."

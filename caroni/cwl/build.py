@@ -291,7 +291,7 @@ def _named_types(node: Any, outer: NamedTypes | None = None) -> NamedTypes:
 
 def _suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     names = list(known)
-    near = difflib.get_close_matches(name[:200], names[:10_000], n=1)
+    near = difflib.get_close_matches(name[:200], names[:2000], n=1)
     if near:
         return f"; did you mean {near[0]}?"
     if otherwise and names:

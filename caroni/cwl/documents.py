@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urldefrag
 
-from caroni.core.valuewords import quoted
+from caroni.core.valuewords import quoted, show
 from caroni.cwl.bundle import Bundle
 from caroni.cwl.fetcher import BASE, ClosedFetcher, member_name, member_uri
 from caroni.cwl.places import Path, Places, Spot
@@ -121,11 +121,11 @@ class Documents:
         if version is None and self.bundle.main != top.document:
             # a file that a step names may leave it out; the first document's version then holds
             version = data["cwlVersion"] = self._version
-        if not isinstance(version, str):
+        if version is None:
             raise top.error(f"cwlVersion is missing: write cwlVersion: {VERSIONS[-1]} at the top")
         if version not in VERSIONS:
             raise top.at("cwlVersion").unsupported(
-                f"cwlVersion {quoted(version)} is not supported; known are {', '.join(VERSIONS)}"
+                f"cwlVersion {show(version)} is not supported; known are {', '.join(VERSIONS)}"
             )
         if top.document == self.bundle.main:
             self._version = version
@@ -231,17 +231,11 @@ def _misplaced_hint(node: Any, way: Path) -> Path | None:
 
 def _explain(problem: Exception, top: Spot) -> DocumentError:
     """The innermost cause that has a place, in one bounded line."""
-    line = column = 0
-    message = ""
-    leaves = problem.leaves() if hasattr(problem, "leaves") else []
-    for leaf in leaves:
-        start = getattr(leaf, "start", None)
-        if not message or (start is not None and not line):
-            message = str(getattr(leaf, "message", "") or leaf)
-            if start is not None:
-                line, column = start[0], start[1]
-        if line:
-            break
+    leaves = list(problem.leaves()) if hasattr(problem, "leaves") else []
+    located = [leaf for leaf in leaves if getattr(leaf, "start", None) is not None] or leaves
+    # a missing field and the unknown one beside it belong together: show the first two
+    message = "; ".join(dict.fromkeys(str(getattr(leaf, "message", "") or leaf) for leaf in located[:2]))
+    line, column = (getattr(located[0], "start", None) or (0, 0)) if located else (0, 0)
     if not message:
         message = str(problem) if leaves else f"not valid CWL ({type(problem).__name__}: {problem})"
     message = re.sub(re.escape(BASE), "", " ".join(message.split()))

@@ -70,7 +70,11 @@ def look_up(levels: Iterable[tuple[Any, Spot]]) -> Requirement:
             elif isinstance(name, str) and "caroni" in name.lower():
                 lookalike = lookalike or name
     job_name = found.pop("job_name", "")
-    return Requirement(job_name=str(job_name), policy=msgspec.convert(found, StepPolicy), lookalike=lookalike)
+    policy = msgspec.convert(found, StepPolicy)
+    if policy.backoff > policy.backoff_cap:
+        # who asks for a longer pause than the cap means it
+        policy = msgspec.structs.replace(policy, backoff_cap=policy.backoff)
+    return Requirement(job_name=str(job_name), policy=policy, lookalike=lookalike)
 
 
 def _fields(hint: Mapping[str, Any], spot: Spot) -> dict[str, object]:
