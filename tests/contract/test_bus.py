@@ -366,13 +366,13 @@ async def test_one_reader_of_a_control_queue_at_a_time(connect: Connect) -> None
     assert standby.bodies() == [b"0", b"1", b"2"]
 
 
-async def test_pause_gives_back_and_resume_takes_again(connect: Connect) -> None:
+async def test_pause_gives_back_and_resume_takes_again(world: World, connect: Connect) -> None:
     agent = name()
     reader = await (await connect().start(*agent_queues(agent, []))).online()
     for number in range(3):
         await reader.bus.publish(message(topic("agent", agent), b"%d" % number))
-    await reader.receives(3)
-    await reader.bus.ack(reader.got[:1])
+    before = await reader.receives(3)
+    await reader.bus.ack(before[:1])
     await reader.bus.pause()
     reader.got.clear()
     assert await reader.bus.publish(message(topic("agent", agent), b"3")) is Outcome.CONFIRMED
@@ -381,6 +381,21 @@ async def test_pause_gives_back_and_resume_takes_again(connect: Connect) -> None
     await reader.bus.resume()
     await reader.receives(3)
     assert sorted(reader.bodies()) == [b"1", b"2", b"3"]
+    # What was delivered before the pause is not ours any more: these acks mean nothing now.
+    await reader.bus.ack(before)
+    await reader.bus.pause()
+    reader.got.clear()
+    await reader.bus.resume()
+    await reader.receives(3)
+    # A pause holds over a lost connection.
+    await reader.bus.pause()
+    reader.got.clear()
+    world.drop()
+    await reader.online(2)
+    assert await sent(reader.bus, message(topic("agent", agent), b"4")) is Outcome.CONFIRMED
+    assert not reader.got
+    await reader.bus.resume()
+    await reader.receives(4)
 
 
 async def test_the_oldest_broadcasts_are_dropped(connect: Connect) -> None:

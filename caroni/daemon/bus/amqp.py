@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from random import uniform
+from typing import Any
 
 import structlog
 
-from caroni.daemon.bus.amqp_link import BROKER_ERRORS, Link, explain, quiet_libraries
+from caroni.daemon.bus.amqp_connection import BROKER_ERRORS, explain, quiet_libraries
+from caroni.daemon.bus.amqp_link import Link
 from caroni.daemon.bus.broker_url import BrokerOptions, check_options, place, tls_context
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
 from caroni.errors import TransientError
@@ -87,6 +89,8 @@ class AmqpBus:
     async def bind(self, queue: str, routing_keys: Sequence[str]) -> None:
         """See :meth:`caroni.daemon.ports.Bus.bind`; never raises for a lost connection."""
         self._bindings[queue] = tuple(routing_keys)
+        if self._link is None:
+            return  # the next link opens with them
         async with self._binding:
             link = self._link
             if link is None:
@@ -149,13 +153,13 @@ class AmqpBus:
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See :meth:`caroni.daemon.ports.Bus.ack`."""
         # By the delivery's own link: the first deliveries come while the bus still opens that link.
-        tags: dict[Link, list[int]] = {}
+        tags: dict[tuple[Link, Any], list[int]] = {}
         for delivery in deliveries:
             if isinstance(delivery.token, tuple):
-                link, tag = delivery.token
-                tags.setdefault(link, []).append(tag)
-        for link, given in tags.items():
-            await link.ack(given)
+                link, channel, tag = delivery.token
+                tags.setdefault((link, channel), []).append(tag)
+        for (link, channel), given in tags.items():
+            await link.ack(channel, given)
 
     async def pause(self) -> None:
         """See :meth:`caroni.daemon.ports.Bus.pause`."""
@@ -201,6 +205,7 @@ class AmqpBus:
             try:
                 await self._open(link)
             except BROKER_ERRORS as error:
+                self._link = None
                 await self._discard(link)
                 _reraise_own_cancellation()
                 reason = explain(error, options)
@@ -233,13 +238,19 @@ class AmqpBus:
         await asyncio.shield(task)
 
     async def _open(self, link: Link) -> None:
-        async with asyncio.timeout(self._options.connect_timeout), self._binding:
+        async with asyncio.timeout(self._options.connect_timeout):
             wanted = dict(self._bindings)
             await link.open(self._specs, wanted, self._made)
             self._made = {queue: set(keys) for queue, keys in wanted.items()}
             if not self._paused:
                 await link.consume(self._specs)
             self._link = link
+            # What was asked for while the link was being opened.
+            if self._paused:
+                await link.stop_consuming()
+            for queue, keys in self._bindings.items():
+                if keys != wanted[queue]:
+                    await self.bind(queue, keys)
 
     def _receive(self, delivery: Delivery) -> None:
         if self._closed:

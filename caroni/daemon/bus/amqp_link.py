@@ -1,4 +1,4 @@
-"""One generation of connections to RabbitMQ; the only module that knows aio-pika.
+"""One generation of connections to RabbitMQ; only this module and ``amqp_connection`` know aio-pika.
 
 A link is opened once, breaks once and is never repaired: :class:`caroni.daemon.bus.amqp.AmqpBus` throws it
 away and opens the next. So there is no half-restored state, and a delivery tag can never be acknowledged on
@@ -12,32 +12,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aio_pika
 import structlog
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
-from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
-    AMQPConnectionError,
-    AuthenticationError,
     ChannelAccessRefused,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
-    IncompatibleProtocolError,
-    ProbableAuthenticationError,
 )
 from pamqp.commands import Basic
-from yarl import URL
 
 from caroni import __version__
-from caroni.daemon.bus.broker_url import BrokerOptions, place, user
+from caroni.daemon.bus.amqp_connection import (
+    BROKER_ERRORS,
+    CLOSE_TIMEOUT,
+    BrokerConnection,
+    explain,
+    in_words,
+)
+from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
 from caroni.errors import TransientError
 
@@ -45,102 +45,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _PING = "caroni.ping"
-_CLOSE_TIMEOUT = 3.0
-
-#: what a broker or a network throws at us; the cancellation is that of a connection, not of a caller
-BROKER_ERRORS = (aio_pika.exceptions.AMQPError, OSError, RuntimeError, TimeoutError, asyncio.CancelledError)
-
-
-def quiet_libraries() -> None:
-    """The client library logs a line and a traceback per failed attempt; ours are one per change of state."""
-    for name in ("aiormq", "aio_pika"):
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.CRITICAL)
-
-
-def explain(error: BaseException, options: BrokerOptions) -> str:
-    """One line for the operator: cause and remedy."""
-    where = place(options.url)
-    text = " ".join(str(error).split()) or type(error).__name__
-    # ``ProbableAuthenticationError`` is what a refused login looks like with a broker that says so.
-    if isinstance(error, ProbableAuthenticationError | AuthenticationError):
-        return f"login of user {user(options.url)} refused by {where}: check user, password and amqp.url"
-    # Here the library drops the broker's reason; the only thing refused at this step is the vhost.
-    if "Connection.OpenOk" in text or "NOT_ALLOWED" in text:
-        return (
-            f"{where}: no such vhost, or user {user(options.url)} may not use it: ask the broker's operator"
-        )
-    if isinstance(error, ChannelAccessRefused):
-        return f"{where}: permission refused ({text}): ask the operator to apply `caroni broker plan`"
-    if isinstance(error, TimeoutError):
-        return f"{where} does not answer within {options.connect_timeout:g} s: is it a broker, or frozen?"
-    if isinstance(error, IncompatibleProtocolError | EOFError | asyncio.IncompleteReadError):
-        return f"{where} closed the connection during the handshake: is it an AMQP port, with TLS or without?"
-    cause = error.__cause__ or error
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS with {where} failed ({cause}): check amqp.ca_file and the host name"
-    if isinstance(error, OSError | AMQPConnectionError):
-        return f"cannot reach {where} ({text}): is the broker running, and amqp.url right?"
-    return f"{where}: {type(error).__name__}: {text}"
-
-
-class _Transport(TransportFactory):
-    """Opens the socket and keeps it, so that a dead peer's connection can be aborted instead of awaited."""
-
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def create(self, url: URL, **_: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        try:
-            reader, writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
-        except OSError as error:
-            raise AMQPConnectionError(*error.args) from error
-        self._writer = writer
-        return reader, writer
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-
-
-class _Connection:
-    """A connection whose end is reported once."""
-
-    def __init__(self, options: BrokerOptions, context: ssl.SSLContext | None, purpose: str) -> None:
-        name = f"{options.name} {purpose}"
-        url = URL(options.url).update_query(heartbeat=str(options.heartbeat), name=name)
-        self._transport = _Transport(context)
-        self.amqp = aio_pika.Connection(url, ssl_context=context)
-        self.amqp.kwargs["transport_factory"] = self._transport
-
-    async def open(self, on_close: Callable[[BaseException | None], None]) -> None:
-        await self.amqp.connect()
-        self.amqp.close_callbacks.add(lambda _, error: on_close(error))
-
-    @property
-    def version(self) -> str:
-        transport = self.amqp.transport
-        properties = {} if transport is None else getattr(transport.connection, "server_properties", {})
-        return str(properties.get("version", ""))
-
-    async def channel(self, *, confirms: bool) -> tuple[aio_pika.abc.AbstractChannel, Channel]:
-        channel = self.amqp.channel(publisher_confirms=confirms, on_return_raises=False)
-        await channel.initialize()
-        return channel, cast("Channel", await channel.get_underlay_channel())
-
-    async def close(self, *, graceful: bool) -> None:
-        if not graceful:
-            self._transport.abort()
-        with contextlib.suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self.amqp.close()
-                return
-        self._transport.abort()
-        with contextlib.suppress(*BROKER_ERRORS):
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
-                await self.amqp.close()
 
 
 class Link:
@@ -160,8 +64,8 @@ class Link:
         self._on_delivery = on_delivery
         #: what was warned of already, shared by all generations: no line twice
         self._warned = warned
-        self._publishing = _Connection(options, context, "publish")
-        self._consuming = _Connection(options, context, "consume")
+        self._publishing = BrokerConnection(options, context, "publish")
+        self._consuming = BrokerConnection(options, context, "consume")
         # Strong references: the library itself keeps weak ones.
         self._channels: list[object] = []
         self._publish_channel: Channel | None = None
@@ -224,7 +128,7 @@ class Link:
                     queue=queue,
                     reply_to=message.header.properties.reply_to or "",
                     redelivered=bool(frame.redelivered),
-                    token=(self, frame.delivery_tag),
+                    token=(self, channel, frame.delivery_tag),
                 )
             )
 
@@ -314,20 +218,31 @@ class Link:
     async def bind(self, queue: str, add: Iterable[str], remove: Iterable[str]) -> None:
         """Add and remove bindings of a queue; what the broker refuses is warned of once."""
         exchange = self._options.exchange
+        add, remove = list(add), list(remove)
+        if not add and not remove:
+            return
 
-        for verb, keys in (("bind", add), ("unbind", remove)):
-            for key in keys:
+        async def all_at_once(channel: Channel) -> None:
+            for key in add:
+                await channel.queue_bind(queue, exchange, key, nowait=True)
+            for key in remove:
+                await channel.queue_unbind(queue, exchange, key)
+            # An answer at last: what was refused before it has closed the channel.
+            await channel.queue_declare(queue, passive=True)
 
-                def change(channel: Channel, verb: str = verb, key: str = key) -> Awaitable[object]:
-                    if verb == "bind":
-                        return channel.queue_bind(queue, exchange, key)
-                    return channel.queue_unbind(queue, exchange, key)
+        try:
+            await self._scratch(all_at_once)
+        except ChannelAccessRefused:
+            for key in add:
+                await self._try(key, lambda channel, key=key: channel.queue_bind(queue, exchange, key))  # type: ignore[misc]
+            for key in remove:
+                await self._try(key, lambda channel, key=key: channel.queue_unbind(queue, exchange, key))  # type: ignore[misc]
 
-                try:
-                    await self._scratch(change)
-                except ChannelAccessRefused as error:
-                    detail = explain(error, self._options)
-                    self._warn(f"{verb} {queue} {key}", "binding_refused", binding=key, detail=detail)
+    async def _try(self, key: str, change: Callable[[Channel], Awaitable[object]]) -> None:
+        try:
+            await self._scratch(change)
+        except ChannelAccessRefused as error:
+            self._warn(f"binding {key}", "binding_refused", binding=key, detail=explain(error, self._options))
 
     def _warn(self, once: str, event: str, **details: str) -> None:
         if once not in self._warned:
@@ -428,11 +343,11 @@ class Link:
             raise TransientError(f"the broker refused the message ({error}): a queue is full") from error
         return Outcome.CONFIRMED if isinstance(answer, Basic.Ack) else Outcome.UNROUTABLE
 
-    async def ack(self, tags: Iterable[int]) -> None:
-        """Acknowledge exactly these deliveries, in one frame where they are the oldest ones."""
+    async def ack(self, channel: Channel, tags: Iterable[int]) -> None:
+        """Acknowledge exactly these deliveries of a channel, in one frame where they are the oldest ones."""
         given = set(tags)
-        channel = self._consume_channel
-        if channel is None or self.broken.is_set():
+        # Another channel counts its deliveries anew: the same tags are other messages there.
+        if channel is not self._consume_channel or self.broken.is_set():
             return
         last = 0
         count = 0
@@ -444,7 +359,7 @@ class Link:
             count += 1
         try:
             # Bounded: a dead connection's queue takes no more frames, and says nothing.
-            async with asyncio.timeout(_CLOSE_TIMEOUT):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if count:
                     await channel.basic_ack(last, multiple=count > 1, wait=False)
                 if count < len(given):
@@ -466,7 +381,7 @@ class Link:
         self._unacked.clear()
         if channel is not None:
             with contextlib.suppress(*BROKER_ERRORS):
-                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
                     await channel.close()
 
     # --- the end ------------------------------------------------------------------------------------------
@@ -478,10 +393,10 @@ class Link:
             self.broken.set()
 
     def _connection_closed(self, error: BaseException | None) -> None:
-        self.fail(f"connection closed ({_text(error)})")
+        self.fail(f"connection closed ({in_words(error)})")
 
     def _channel_closed(self, what: str, error: BaseException | None) -> None:
-        self.fail(f"{what} channel closed ({_text(error)})")
+        self.fail(f"{what} channel closed ({in_words(error)})")
 
     def _consume_closed(self, channel: Channel, error: BaseException | None) -> None:
         if self._consume_channel is channel:
@@ -497,10 +412,6 @@ class Link:
             self._publishing.close(graceful=graceful), self._consuming.close(graceful=graceful)
         )
         self._channels.clear()
-
-
-def _text(error: BaseException | None) -> str:
-    return " ".join(str(error).split()) if error is not None and str(error) else type(error).__name__
 
 
 def _major(version: str) -> int:

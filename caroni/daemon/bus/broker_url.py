@@ -32,7 +32,8 @@ class BrokerOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: unconfirmed publishes at a time; one more raises ``TransientError``
     max_in_flight: int = 256
     heartbeat: int = 15
-    connect_timeout: float = 20.0
+    #: for connecting and declaring everything, over a slow link too
+    connect_timeout: float = 30.0
     reconnect_min: float = 0.2
     reconnect_max: float = 30.0
     ping_interval: float = 60.0
