@@ -97,7 +97,7 @@ class CaroniHooks:
         """
 
     @hookspec
-    def caroni_executors(self) -> Mapping[str, ExecutorFactory]:
+    def caroni_executors(self) -> Mapping[str, ExecutorFactory] | None:
         """Agent: executors by name, from all plugins. Called once, when the agent starts."""
 
     @hookspec(firstresult=True)
