@@ -334,6 +334,26 @@ async def test_a_user_that_may_not_configure(rabbit_node: RabbitNode, connect: C
     assert [line["event"] for line in lines] == ["watchdog_limited", "broker_connected"]
 
 
+async def test_a_binding_that_is_refused_leaves_the_others(rabbit_node: RabbitNode, connect: Connect) -> None:
+    user, agent, job_type = f"agent-{token_hex(3)}", name(), f"align{name()}"
+    control = rabbit_node.control
+    await asyncio.to_thread(control, "add_user", user, "secret")
+    await asyncio.to_thread(control, "set_permissions", "-p", "/", user, ".*", ".*", ".*")
+    readable = rf"^(wf\.agent\.({agent}|fulfillment)|caroni\..*)$"
+    await asyncio.to_thread(control, "set_topic_permissions", "-p", "/", user, "caroni", ".*", readable)
+    with capture_logs() as lines:
+        client = connect(rabbit_node.url().replace("guest:guest", f"{user}:secret"))
+        await (await client.start(*agent_queues(agent, [job_type], plain=True))).online()
+        for key, outcome in (
+            (topic("agent", agent), Outcome.CONFIRMED),
+            ("wf.agent.fulfillment", Outcome.CONFIRMED),
+            (f"wf.agent.fulfillment.{job_type}", Outcome.UNROUTABLE),
+        ):
+            assert await client.bus.publish(message(key)) is outcome
+    refused = [line["binding"] for line in lines if line["event"] == "binding_refused"]
+    assert refused == [f"wf.agent.fulfillment.{job_type}"]
+
+
 async def test_an_existing_queue_is_used_as_it_is(rabbit_node: RabbitNode, connect: Connect) -> None:
     agent = name()
     queue = f"caroni.agent.{agent}.ctl"
