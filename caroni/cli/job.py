@@ -144,7 +144,7 @@ def _report(ran: TryOut) -> None:
 @app.command(epilog=example("caroni job lint upper.yaml"))
 def lint(which: Which, config: Configuration = None, json: Json = False) -> None:
     """Look for ways in which a script lets its inputs become code; exits with 1 if there are."""
-    from caroni.services.lint import lint as look
+    from caroni.execution.lint import lint as look
 
     found = _find(which, config)
     warnings = look(found.definition)

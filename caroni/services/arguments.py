@@ -51,7 +51,7 @@ def typed_arguments(
     found: dict[str, Json] = {}
     for name, text in split_pairs(pairs).items():
         if name not in types:
-            raise UsageError(f"--input: {unknown_input(name, types).replace('the workflow', 'this')}")
+            raise UsageError(f"--input: {unknown_input(name, types).replace('the workflow', 'the job')}")
         found[name] = cwltypes.encode_json(_value(name, text, types[name], directory or Path.cwd()))
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -69,18 +70,22 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def template_name(path: Path) -> str:
-    """The name a file's template gets: the file's, without its ending.
+    """The name a file's template gets: the file's without its ending, or its folder's.
+
+    ``text-chain/workflow.cwl`` and ``text-chain/main.cwl`` are called ``text-chain``.
 
     Raises:
         UsageError: it cannot be a template's name.
     """
-    return _checked_name(path.name.removesuffix(path.suffix))
+    stem = path.name.removesuffix(path.suffix)
+    folder = Path(os.path.abspath(path)).parent.name
+    return _checked_name(folder if stem in ("workflow", "main") and folder else stem)
 
 
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{safe_line(name, 60)!r} cannot name a template: letters, digits, '.', '_' and '-' only"
+            f"{safe_line(name, 60)!r} cannot name a template (letters, digits, '.', '_', '-'): give --name"
         )
     return name
 
