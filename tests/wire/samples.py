@@ -32,7 +32,17 @@ _DICT_VALUES = {
     "step_counts": st.integers(0, 2**32 - 1),
     "hints": _NAME,
 }
-_SMALL = {"round", "attempt", "queue_depth", "template_revision", "line", "column", "page", "page_size", "pages"}
+_SMALL = {
+    "round",
+    "attempt",
+    "queue_depth",
+    "template_revision",
+    "line",
+    "column",
+    "page",
+    "page_size",
+    "pages",
+}
 _DURATIONS = {"max_runtime", "lost_after", "retry_after", "ttl", "max_offline", "offline_for", "draining_for"}
 _DURATIONS |= {"wall", "cpu"}
 _MAYBE_EMPTY = {"site_uuid", "boot_id", "submit_uuid", "request_uuid", "workflow_uuid"}

@@ -7,7 +7,6 @@ remembered for as long as the bytes would be accepted.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import Any
 
@@ -107,7 +106,10 @@ def test_03_accept_and_reject_have_the_same_layout(world: World) -> None:
 
 def test_04_foreign_prefix(world: World) -> None:
     url, value = "evil.example/caroni.JobKill", encode(m.JobKill(job_uuid=bytes(16)))[1]
-    assert code(world, w.forge(world.manager, type_url=url, value=value, audience=[AGENT]), uri=AGENT) == "E_TYPE"
+    assert (
+        code(world, w.forge(world.manager, type_url=url, value=value, audience=[AGENT]), uri=AGENT)
+        == "E_TYPE"
+    )
 
 
 @pytest.mark.parametrize("mode", ["required", "lab"])
@@ -177,7 +179,7 @@ def test_09_base64_has_one_spelling(world: World, spoil: Callable[[str], str]) -
 @pytest.mark.parametrize(
     "key",
     [
-        pytest.param(lambda: rsa.generate_private_key(65537, 1024), id="rsa-1024"),
+        pytest.param(lambda: rsa.generate_private_key(65537, 1024), id="rsa-1024"),  # noqa: S505
         pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), id="p-384"),
     ],
 )
@@ -250,9 +252,7 @@ def test_15_other_root(world: World) -> None:
 
 def test_16_leaf_issues_leaf(world: World) -> None:
     issuer = x509.load_pem_x509_certificates(world.agent.certificate.encode())[0]
-    signer = w.odd_leaf(
-        world.nasa, issuer=issuer, issuer_key=world.agent._key, chain=world.agent.certificate
-    )
+    signer = w.odd_leaf(world.nasa, issuer=issuer, issuer_key=world.agent._key, chain=world.agent.certificate)
     assert code(world, w.forge(signer, STATUS)) == "E_CHAIN"
 
 
@@ -660,7 +660,9 @@ def test_intermediate_ca() -> None:
         .not_valid_before(base.certificate.not_valid_before_utc)
         .not_valid_after(base.certificate.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(True, None), critical=True)
-        .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
+        .add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(root_key.public_key()), critical=False)
         .sign(root_key, base.certificate.signature_hash_algorithm)  # type: ignore[arg-type]
     )
@@ -668,12 +670,16 @@ def test_intermediate_ca() -> None:
     middle_key = ec.generate_private_key(ec.SECP256R1())
     middle_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "middle")])
     middle = (
-        x509.CertificateBuilder(subject_name=middle_name, issuer_name=name, public_key=middle_key.public_key())
+        x509.CertificateBuilder(
+            subject_name=middle_name, issuer_name=name, public_key=middle_key.public_key()
+        )
         .serial_number(8)
         .not_valid_before(root.not_valid_before_utc)
         .not_valid_after(root.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(True, 0), critical=True)
-        .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
+        .add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
+        )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(middle_key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False

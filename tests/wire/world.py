@@ -105,7 +105,9 @@ def forge(
     ).SerializeToString()
 
 
-def envelope(signed: bytes, signature: bytes, certificate: str, type_url: str, value: bytes) -> pb.CaroniEnvelope:
+def envelope(
+    signed: bytes, signature: bytes, certificate: str, type_url: str, value: bytes
+) -> pb.CaroniEnvelope:
     made = pb.CaroniEnvelope(signed_header=signed)
     made.signature.signator_certificate = certificate
     made.signature.payload_signature = base64.b64encode(signature).decode()
@@ -162,9 +164,7 @@ def odd_leaf(
         .not_valid_before(to_datetime(start))
         .not_valid_after(to_datetime(end))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        .add_extension(
-            x509.KeyUsage(True, False, False, False, False, ca, ca, False, False), critical=True
-        )
+        .add_extension(x509.KeyUsage(True, False, False, False, False, ca, ca, False, False), critical=True)
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(u) for u in uris or [uri]]),
             critical=True,
