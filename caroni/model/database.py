@@ -28,6 +28,8 @@ _PG_AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # how asyncpg puts it that the server has ended the session a moment ago
+    asyncpg.InternalClientError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
     asyncpg.TransactionRollbackError,
@@ -39,6 +41,7 @@ _PG_AWAY = (
     DBConnectionError,
     TimeoutError,
 )
+_PG_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _SQLITE_AWAY = ("locked", "busy", "full", "i/o", "unable to open", "readonly", "disk", "interrupted")
 
 
@@ -273,8 +276,8 @@ class Database:
         try:
             async with self._client.acquire_connection() as connection:
                 transaction = connection.transaction()
-                await transaction.start()
                 try:
+                    await transaction.start()
                     for sql, rows in statements:
                         if before is not None:
                             before(sql)
@@ -285,11 +288,11 @@ class Database:
                     if before is not None:
                         before("COMMIT")
                 except BaseException as error:
-                    if not connection.is_closed():
-                        try:
-                            await transaction.rollback()
-                        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as again:
-                            error.add_note(f"rollback: {again}")
+                    try:
+                        await transaction.rollback()
+                    except _PG_BROKEN as again:
+                        error.add_note(f"rollback: {again}")
+                        connection.terminate()
                     raise
                 committing = True
                 await transaction.commit()

@@ -8,7 +8,7 @@ At a start a row that cannot be read quarantines its owner (a workflow, an agent
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any
 
 import msgspec
@@ -174,19 +174,33 @@ class _Slice:
             condition = self.database.dialect.any_key(table.key_columns, table.key_kinds)
             await self._select(row_type, condition, *self.database.dialect.keys(parameters))
 
-    async def where_any(self, row_type: type[Row], column: str, values: Iterable[str]) -> None:
+    async def where_any(
+        self,
+        row_type: type[Row],
+        column: str,
+        values: Iterable[str],
+        keep: Callable[[Any], bool] = lambda row: True,
+    ) -> None:
+        """Rows by one id; ``keep`` has the rest of the key, as others choose ids too and may choose ours."""
         texts = list(values)
         if texts:
             dialect = self.database.dialect
-            await self._select(row_type, dialect.any_of(quote(column)), dialect.texts(texts))
+            await self._select(row_type, dialect.any_of(quote(column)), dialect.texts(texts), keep=keep)
 
-    async def _select(self, row_type: type[Row], condition: str, *parameters: Any) -> None:
+    async def _select(
+        self,
+        row_type: type[Row],
+        condition: str,
+        *parameters: Any,
+        keep: Callable[[Any], bool] = lambda row: True,
+    ) -> None:
         table = mapping(row_type, self.database.dialect)
         columns = ", ".join(map(quote, table.columns))
         query = f"SELECT {columns} FROM {quote(table.table)} WHERE {condition}"
         for record in await self.database.fetch(query, *parameters):
             row = table.decode(record)
-            self.rows[row_type, row.key] = row
+            if keep(row):
+                self.rows[row_type, row.key] = row
 
     def of(self, row_type: type[Any]) -> list[Any]:
         return [row for (kind, _), row in self.rows.items() if kind is row_type]
@@ -216,24 +230,32 @@ async def load_slice(database: Database, keys: Collection[SliceKey]) -> list[Row
 async def _workflows(gathered: _Slice, keys: list[Any]) -> None:
     await gathered.by_keys(Workflow, [key for key in keys if isinstance(key, bytes)])
     submitted = {key for key in keys if isinstance(key, tuple)}
-    if submitted:
-        await gathered.where_any(Workflow, "submit_uuid", {uuid.hex() for _, uuid in submitted if uuid})
-        for row in gathered.of(Workflow):
-            if (row.submitter, row.submit_uuid) not in submitted and row.workflow_uuid not in keys:
-                del gathered.rows[Workflow, row.key]
+    await gathered.where_any(
+        Workflow,
+        "submit_uuid",
+        {uuid.hex() for _, uuid in submitted if uuid},
+        keep=lambda row: (row.submitter, row.submit_uuid) in submitted,
+    )
 
 
 async def _agent_offers(gathered: _Slice, keys: list[Any]) -> None:
     named = set(keys)
-    ids = [uuid.hex() for _, uuid in dict.fromkeys(keys)]
-    await gathered.where_any(AgentOffer, "offer_uuid", ids)
-    await gathered.where_any(AgentOffer, "request_uuid", ids)
-    found = gathered.of(AgentOffer)
-    for offer in found:
-        if not {(offer.manager, offer.offer_uuid), (offer.manager, offer.request_uuid)} & named:
-            del gathered.rows[AgentOffer, offer.key]
+    ids = [uuid.hex() for _, uuid in named]
+    for column in ("offer_uuid", "request_uuid"):
+        await gathered.where_any(
+            AgentOffer,
+            column,
+            ids,
+            keep=lambda row, column=column: (row.manager, getattr(row, column)) in named,  # type: ignore[misc]
+        )
     # a repeated request or accept is answered with the job that came of the offer
-    await gathered.where_any(AgentJob, "offer_uuid", [o.offer_uuid.hex() for o in found])
+    offers = {offer.key for offer in gathered.of(AgentOffer)}
+    await gathered.where_any(
+        AgentJob,
+        "offer_uuid",
+        [uuid.hex() for _, uuid in offers],
+        keep=lambda row: (row.manager, row.offer_uuid) in offers,
+    )
 
 
 async def _owners(gathered: _Slice) -> None:
@@ -243,8 +265,14 @@ async def _owners(gathered: _Slice) -> None:
     await gathered.by_keys(Request, [j.request_uuid for j in jobs])
     await gathered.by_keys(Step, [(r.workflow_uuid, r.step_index) for r in (*jobs, *requests)])
     await gathered.by_keys(Workflow, [s.workflow_uuid for s in gathered.of(Step)])
-    await gathered.where_any(JobOutput, "job_uuid", [j.job_uuid.hex() for j in jobs])
+    named = {j.key for j in jobs}
+    job_ids = [j.job_uuid.hex() for j in jobs]
+    await gathered.where_any(JobOutput, "job_uuid", job_ids, lambda row: (row.agent, row.job_uuid) in named)
     agent_jobs = gathered.of(AgentJob)
     await gathered.by_keys(AgentOffer, [(j.manager, j.offer_uuid) for j in agent_jobs])
-    await gathered.where_any(AgentInput, "job_uuid", [j.job_uuid.hex() for j in agent_jobs])
-    await gathered.where_any(AgentOutput, "job_uuid", [j.job_uuid.hex() for j in agent_jobs])
+    owned = {j.key for j in agent_jobs}
+    agent_ids = [j.job_uuid.hex() for j in agent_jobs]
+    for kind in (AgentInput, AgentOutput):
+        await gathered.where_any(
+            kind, "job_uuid", agent_ids, lambda row: (row.manager, row.job_uuid) in owned
+        )

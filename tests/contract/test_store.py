@@ -35,7 +35,7 @@ ALL_ROWS = tuple(dict.fromkeys((*MANAGER_ROWS, *AGENT_ROWS)))
 async def counts(store: Store, *tables: str) -> list[int]:
     found = []
     for table in tables:
-        ((count,),) = await store.database.fetch(f'SELECT COUNT(*) FROM "{table}"')
+        ((count,),) = await store.database.fetch(f'SELECT COUNT(*) FROM "{table}"')  # noqa: S608
         found.append(count)
     return found
 
