@@ -40,6 +40,7 @@ from caroni.core.messages import (
     Message,
     PresenceState,
 )
+from caroni.core.peers import contact
 from caroni.core.plan import HOUR, MINUTE, SECOND, Plan
 from caroni.core.rows import (
     AgentInput,
@@ -448,7 +449,7 @@ class ManagerNode(Node):
         return ManagerDraft(self.state, self.world.now, self.world.dice)
 
     def handle(self, draft: ManagerDraft, origin: Origin, m: Message) -> None:
-        manager_routes.contact(draft, origin)
+        contact(draft, origin)
         manager_routes.handle(draft, origin, m)
 
     def happened(self, draft: ManagerDraft, event: Any) -> None:
@@ -486,7 +487,7 @@ class ManagerNode(Node):
 
 
 def plain_policy(allowance: Allowance) -> AgentPolicy:
-    return AgentPolicy(allow=lambda manager, job_type: allowance, decide=lambda request, kind, load: None)
+    return AgentPolicy(allow=lambda manager, job_type: allowance, decide=lambda manager, request, kind, load: None)
 
 
 class AgentNode(Node):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from caroni.core.agent.jobs import create_job, kill, report
-from caroni.core.agent.state import AgentDraft, Load, Refusal
+from caroni.core.agent.state import AgentDraft, Load, Refusal, Terms
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
@@ -42,23 +42,23 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
             return
         if offer.state is not AgentOfferState.EXPIRED and m.round <= offer.round:
             return
-    refusal = _refusal(d, origin.uri, m)
-    if refusal is not None:
-        if refusal.reason is DeclineReason.BUSY:
+    verdict = _judge(d, origin.uri, m)
+    if isinstance(verdict, Refusal):
+        if verdict.reason is DeclineReason.BUSY:
             d.state.remember(origin.uri, m)
         d.send(
             origin.uri,
             JobFulfillmentDecline(
                 request_uuid=m.request_uuid,
                 site=d.settings.site,
-                decline_message=refusal.message,
-                reason=refusal.reason,
-                retry_after=refusal.retry_after,
+                decline_message=verdict.message,
+                reason=verdict.reason,
+                retry_after=verdict.retry_after,
             ),
             m.request_uuid,
         )
         return
-    _offer(d, origin.uri, m)
+    _offer(d, origin.uri, m, verdict)
 
 
 def offer_what_was_declined(d: AgentDraft) -> None:
@@ -68,15 +68,16 @@ def offer_what_was_declined(d: AgentDraft) -> None:
     """
     for manager, requests in list(d.state.declined_busy.items()):
         for request in list(requests.values()):
-            refusal = _refusal(d, manager, request)
-            if refusal is not None and refusal.reason is DeclineReason.BUSY:
+            verdict = _judge(d, manager, request)
+            if isinstance(verdict, Refusal) and verdict.reason is DeclineReason.BUSY:
                 break
             d.state.forget(manager, request.request_uuid)
-            if refusal is None and (manager, request.request_uuid) not in d.state.offer_of_request:
-                _offer(d, manager, request)
+            known = (manager, request.request_uuid) in d.state.offer_of_request
+            if not known and not isinstance(verdict, Refusal):
+                _offer(d, manager, request, verdict)
 
 
-def _offer(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> None:
+def _offer(d: AgentDraft, manager: str, m: JobFulfillmentRequest, terms: Terms | None) -> None:
     job_type = d.state.job_types[m.job_type_name]
     allowance = d.state.policy.allow(manager, m.job_type_name)
     cap = allowance.max_runtime if allowance is not None else 0
@@ -92,7 +93,7 @@ def _offer(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> None:
             parameters=m.parameters,
             round=m.round,
             attempt=m.attempt,
-            due=d.now + d.settings.offer_ttl,
+            due=d.now + (terms.ttl if terms is not None else d.settings.offer_ttl),
             max_runtime=min(filter(None, (m.max_runtime, cap)), default=0),
             data_class=m.data_class,
             created_at=d.now,
@@ -101,7 +102,7 @@ def _offer(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> None:
     _say_offer(d, offer)
 
 
-def _refusal(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal | None:
+def _judge(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal | Terms | None:
     state = d.state
     job_type = state.job_types.get(m.job_type_name)
     if job_type is None:
@@ -129,7 +130,7 @@ def _refusal(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal |
             reason=DeclineReason.BUSY,
             message=f"{load.own_waiting} jobs and {load.own_offers} offers of yours are waiting",
         )
-    return state.policy.decide(m, job_type, load)
+    return state.policy.decide(manager, m, job_type, load)
 
 
 def _say_offer(d: AgentDraft, offer: AgentOffer) -> None:

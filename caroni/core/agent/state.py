@@ -80,6 +80,12 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: int = 0
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision to offer on other terms than the settings say."""
+
+    ttl: int
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Timers and bounds. Durations in microseconds."""
 
@@ -98,11 +104,12 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that belong to the resource's owner, as plain functions without side effects.
 
     ``allow(manager, job_type)``: what this manager may have, or None (deny unless allowed).
-    ``decide(request, job_type, load)``: a refusal, or None to offer; plugins come in here.
+    ``decide(manager, request, job_type, load)``: a refusal, terms of an offer, or None for the usual
+    ones; plugins come in here.
     """
 
     allow: Callable[[str, str], Allowance | None]
-    decide: Callable[[JobFulfillmentRequest, JobType, Load], Refusal | None]
+    decide: Callable[[str, JobFulfillmentRequest, JobType, Load], Refusal | Terms | None]
 
 
 class StartJob(Action, frozen=True, kw_only=True):

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from msgspec.structs import replace
-
 from caroni.core.draft import Origin
 from caroni.core.manager import fulfilment, jobs, workflows
 from caroni.core.manager.state import ManagerDraft, ManagerState
@@ -33,7 +31,7 @@ from caroni.core.messages import (
     WorkFlowRetry,
     WorkFlowStatusRequest,
 )
-from caroni.core.rows import Job, Offer, Peer, Request, Row, Step, Workflow
+from caroni.core.rows import Job, Offer, Request, Row, Step, Workflow
 
 #: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
 Need = tuple[type[Row], Hashable]
@@ -115,21 +113,6 @@ def handle(d: ManagerDraft, origin: Origin, m: Message) -> bool:
         return False
     handler(d, origin, m)
     return True
-
-
-def contact(d: ManagerDraft, origin: Origin, sequence: int = 0) -> None:
-    """Somebody was heard: the lease of his jobs counts from here."""
-    peer = d.get(Peer, origin.uri)
-    if peer is None:
-        peer = Peer(uri=origin.uri, first_contact=d.now)
-    d.put(
-        replace(
-            peer,
-            last_contact=d.now,
-            stream_id=max(peer.stream_id, origin.stream_id),
-            sequence=max(sequence, peer.sequence) if origin.stream_id == peer.stream_id else sequence,
-        )
-    )
 
 
 def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:

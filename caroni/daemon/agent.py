@@ -1,0 +1,460 @@
+"""The agent behind the engine: its memory, its job definitions, and its executors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import structlog
+
+from caroni.core.agent import routes
+from caroni.core.agent.jobs import reconnected
+from caroni.core.agent.state import (
+    STARTED,
+    AgentDraft,
+    AgentPolicy,
+    AgentSettings,
+    AgentState,
+    ForgetJob,
+    JobExited,
+    JobStarted,
+    JobType,
+    Load,
+    Refusal,
+    SendLog,
+    SignalJob,
+    SignalKind,
+    StartJob,
+    Terms,
+    evictable,
+)
+from caroni.core.cwltypes import is_optional
+from caroni.core.draft import ALL_MANAGERS, Action, Dice, Draft, Event, Origin
+from caroni.core.messages import (
+    AgentPresence,
+    FailureClass,
+    JobFulfillmentRequest,
+    JobLogChunk,
+    Message,
+    PresenceState,
+)
+from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
+from caroni.core.states import AgentJobState
+from caroni.daemon.manager import Say
+from caroni.daemon.ports import Clock
+from caroni.daemon.role import Need
+from caroni.execution.definition import JobDefinition, decode_definition
+from caroni.execution.executor import Executor, JobOutcome, JobSpec
+from caroni.model.store import Store
+from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
+from caroni.plugins.manager import Plugins, StagingFailed
+
+log = structlog.get_logger()
+
+#: the most of a log that one message carries, bytes
+LOG_CHUNK = 64 * 1024
+#: revisions of job definitions kept in memory beside the active ones
+SPARE_DEFINITIONS = 200
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """The bus is connected again."""
+
+
+class DefinitionsChanged(msgspec.Struct, frozen=True):
+    """Other job definitions are active; they are in memory already."""
+
+
+class AgentRole:
+    """See :class:`caroni.daemon.role.Role`; also the callbacks of its executors."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        settings: AgentSettings,
+        policy: AgentPolicy,
+        plugins: Plugins,
+        executors: Mapping[str, Executor],
+        stage_dir: Path,
+        say: Say,
+        log_tail: bool = False,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._policy = msgspec.structs.replace(policy, decide=self._decide_offer)
+        self._plugins = plugins
+        self._executors = executors
+        self._stage_dir = stage_dir
+        self._say = say
+        self._log_tail = log_tail
+        self._state = AgentState(settings, self._policy)
+        self._active: dict[str, JobDefinition] = {}
+        self._definitions: dict[tuple[str, int], JobDefinition] = {}
+        self._opinions: dict[tuple[str, bytes], OfferDecision | Decline | None] = {}
+        self._actions: asyncio.Queue[list[Action]] = asyncio.Queue()
+        self._worker: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._happen: Callable[[Any], None] = lambda event: None
+        self._boot_id = b""
+        self._number = 0
+
+    @property
+    def state(self) -> AgentState:
+        return self._state
+
+    @property
+    def job_types(self) -> list[str]:
+        """The job types that this agent offers."""
+        return sorted(self._active)
+
+    # --- memory ------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        live = await self._store.load_live_agent()
+        for job_uuid, error in live.broken:
+            log.error("job cannot be read: left alone", job=job_uuid.hex(), error=error)
+        state = AgentState(self._settings, self._policy)
+        order = {row_type: place for place, row_type in enumerate(state.tables)}
+        state.load(sorted(live.rows, key=lambda row: order[type(row)]))
+        self._state = state
+        await self.load_definitions()
+
+    async def load_definitions(self) -> bool:
+        """Read the active definitions again; whether the set of job types has changed."""
+        rows = [row for row in await self._store.job_definitions() if row.active]
+        active: dict[str, JobDefinition] = {}
+        types: dict[str, JobType] = {}
+        for row in rows:
+            definition = decode_definition(row.body)
+            active[row.name] = self._definitions[row.name, row.revision] = definition
+            types[row.name] = JobType(
+                name=row.name,
+                version=row.version,
+                revision=row.revision,
+                inputs=dict(definition.inputs),
+                required=frozenset(n for n, t in definition.inputs.items() if not is_optional(t)),
+            )
+        changed = active.keys() != self._active.keys()
+        self._active = active
+        self._state.job_types = types
+        return changed
+
+    async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
+        if not self._plugins.asks("decide_offer"):
+            return
+        for sender, m in messages:
+            definition = self._active.get(getattr(m, "job_type_name", ""))
+            if isinstance(m, JobFulfillmentRequest) and definition is not None:
+                opinion = await self._plugins.decide_offer(m, definition, self._load_for(sender))
+                self._opinions[sender, m.request_uuid] = opinion
+
+    def draft(self, now: int, dice: Dice) -> AgentDraft:
+        return AgentDraft(self._state, now, dice)
+
+    def evictable(self, touched: Iterable[Row]) -> list[tuple[type[Row], object]]:
+        return evictable(self._state, touched)
+
+    def locate(self, draft: Draft, conversation_id: bytes) -> tuple[bytes, int | None]:
+        return b"", None
+
+    # --- decisions ---------------------------------------------------------------------------
+
+    def needs(self, sender: str, message: Message) -> list[Need]:
+        return routes.needs(self._state, sender, message)
+
+    def handle(self, draft: Draft, origin: Origin, message: Message) -> bool:
+        return routes.handle(cast("AgentDraft", draft), origin, message)
+
+    def happened(self, draft: Draft, event: Any) -> None:
+        if isinstance(event, Connected):
+            reconnected(cast("AgentDraft", draft))
+        elif not isinstance(event, DefinitionsChanged):
+            routes.happened(cast("AgentDraft", draft), event)
+
+    def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
+        routes.fire(cast("AgentDraft", draft), row_type, key)
+
+    def settle(self, draft: Draft) -> None:
+        routes.settle(cast("AgentDraft", draft))
+        self._opinions.clear()
+
+    def _load_for(self, manager: str) -> AgentLoad:
+        state = self._state
+        return AgentLoad(
+            slots=self._settings.slots,
+            running=state.running,
+            queued=sum(len(queue) for queue in state.queue.values()),
+            reserved=sum(state.open_offers.values()),
+            of_manager=state.waiting_of.get(manager, 0) + state.open_offers.get(manager, 0),
+            manager=manager,
+        )
+
+    def _decide_offer(
+        self, manager: str, request: JobFulfillmentRequest, job_type: JobType, load: Load
+    ) -> Refusal | Terms | None:
+        key = (manager, request.request_uuid)
+        if key in self._opinions:
+            opinion = self._opinions[key]
+        else:
+            opinion = self._plugins.decide_offer_now(
+                request, self._active[job_type.name], self._load_for(manager)
+            )
+        if isinstance(opinion, Decline):
+            return Refusal(
+                reason=opinion.reason, message=opinion.message[:500], retry_after=opinion.retry_after
+            )
+        if isinstance(opinion, OfferDecision) and opinion.ttl:
+            return Terms(ttl=opinion.ttl)
+        return None
+
+    # --- actions -----------------------------------------------------------------------------
+
+    async def start(self, happen: Callable[[Any], None]) -> None:
+        """Start the executors and take up the jobs that may still run (their rows are loaded)."""
+        self._happen = happen
+        for executor in self._executors.values():
+            await executor.start(self)
+        jobs = [
+            job
+            for job in cast("Iterable[AgentJob]", self._state.tables[AgentJob].values())
+            if job.state in STARTED
+        ]
+        for name, specs in (await self._specs([job.key for job in jobs])).items():
+            await self._executors[name].recover(specs)
+        for job in jobs:
+            if job.state is AgentJobState.KILLING:
+                await self._signal(SignalJob(key=job.key, kind=SignalKind.KILL))
+        self._worker = asyncio.create_task(self._work())
+
+    def act(self, actions: Sequence[Action]) -> None:
+        if actions:
+            self._actions.put_nowait(list(actions))
+
+    async def _work(self) -> None:
+        """Do what was decided, in order: a kill never overtakes the start it is for."""
+        while True:
+            actions = await self._actions.get()
+            while not self._actions.empty():
+                actions += self._actions.get_nowait()
+            starts: list[JobKey] = []
+            for action in actions:
+                if isinstance(action, StartJob):
+                    starts.append(action.key)
+                    continue
+                if starts:
+                    await self._attempt(self._launch(starts))
+                    starts = []
+                if isinstance(action, SignalJob):
+                    await self._attempt(self._signal(action))
+                elif isinstance(action, SendLog) and self._log_tail:
+                    self._spawn(self._send_log(action))
+                elif isinstance(action, ForgetJob):
+                    pass  # the files stay for their retention; ``sweep`` removes them
+            if starts:
+                await self._attempt(self._launch(starts))
+
+    async def _attempt(self, work: Any) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("executor failed: please report this")
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(self._attempt(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _launch(self, keys: Sequence[JobKey]) -> None:
+        for name, specs in (await self._specs(keys)).items():
+            await self._executors[name].launch(specs)
+
+    async def _specs(self, keys: Sequence[JobKey]) -> dict[str, list[JobSpec]]:
+        """What each executor needs of these jobs; a job that cannot be described fails by itself."""
+        found: dict[str, list[JobSpec]] = {}
+        for key in keys:
+            job = self._state.get(AgentJob, key)
+            if job is None:
+                continue
+            try:
+                definition = await self._definition(job)
+                executor = definition.executor
+                if executor not in self._executors:
+                    raise StagingFailed(f"there is no executor {executor!r} here")
+                spec = JobSpec(
+                    manager=job.manager,
+                    job_uuid=job.job_uuid,
+                    request_uuid=job.request_uuid,
+                    definition=definition,
+                    inputs=self._inputs(job),
+                    attempt=job.attempt,
+                    max_runtime=job.max_runtime,
+                )
+                if self._plugins.asks("stage_in"):
+                    spec = await self._stage_in(spec)
+            except StagingFailed as error:
+                self._fail(job, FailureClass.AGENT, str(error))
+                continue
+            found.setdefault(executor, []).append(spec)
+        return found
+
+    def _inputs(self, job: AgentJob) -> dict[str, str]:
+        values = {}
+        for name in job.parameters:
+            row = self._state.get(AgentInput, (*job.key, name))
+            if row is not None:
+                values[name] = row.value
+        return values
+
+    async def _definition(self, job: AgentJob) -> JobDefinition:
+        """The revision that the job was accepted with, whatever is active now."""
+        key = (job.job_type, job.definition_revision)
+        definition = self._definitions.get(key)
+        if definition is None:
+            row = await self._store.job_definition(*key)
+            if row is None:
+                raise StagingFailed(f"job definition {key[0]} revision {key[1]} is gone")
+            definition = self._definitions[key] = decode_definition(row.body)
+            if len(self._definitions) > SPARE_DEFINITIONS + len(self._active):
+                self._definitions.pop(next(iter(self._definitions)))
+        return definition
+
+    def _fail(self, job: AgentJob, failure_class: FailureClass, text: str) -> None:
+        self._happen(
+            JobExited(
+                key=job.key,
+                state=AgentJobState.FAILED,
+                failure_class=failure_class,
+                info=text[:500],
+                ended_at=self._clock.now(),
+            )
+        )
+
+    async def _stage_in(self, spec: JobSpec) -> JobSpec:
+        inputs = dict(spec.inputs)
+        directory = self._stage_dir / spec.job_uuid.hex()
+        for name, value in inputs.items():
+            if '"class"' in value:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                inputs[name] = await self._plugins.stage_in(spec, name, value, directory)
+        return msgspec.structs.replace(spec, inputs=inputs)
+
+    async def _signal(self, action: SignalJob) -> None:
+        job = self._state.get(AgentJob, action.key)
+        if job is None:
+            return
+        definition = await self._definition(job)
+        executor = self._executors.get(definition.executor)
+        if executor is not None:
+            await executor.signal(job.job_uuid, action.kind.value)
+
+    async def _send_log(self, action: SendLog) -> None:
+        job = self._state.get(AgentJob, action.key)
+        if job is None or action.stream not in ("stdout", "stderr"):
+            return
+        executor = self._executors[(await self._definition(job)).executor]
+        part = await executor.tail(
+            job.job_uuid,
+            "stdout" if action.stream == "stdout" else "stderr",
+            action.offset,
+            min(action.max_bytes or LOG_CHUNK, LOG_CHUNK),
+        )
+        chunk = JobLogChunk(
+            job_uuid=job.job_uuid,
+            stream=action.stream,
+            offset=part.offset,
+            data=part.data,
+            total_bytes=part.total,
+            end=part.end,
+        )
+        await self._say(action.to, chunk, job.request_uuid)
+
+    # --- what executors tell -----------------------------------------------------------------
+
+    def on_started(self, manager: str, job_uuid: bytes, at: int) -> None:
+        self._happen(JobStarted(key=(manager, job_uuid), at=at))
+
+    def on_exit(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
+        if outcome.outputs and self._plugins.asks("stage_out"):
+            self._spawn(self._stage_out(manager, job_uuid, outcome))
+        else:
+            self._exited(manager, job_uuid, outcome)
+
+    def _exited(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
+        self._happen(
+            JobExited(
+                key=(manager, job_uuid),
+                state=AgentJobState(outcome.state),
+                exit_code=outcome.exit_code,
+                failure_class=outcome.failure_class,
+                info=outcome.info,
+                outputs=outcome.outputs,
+                stdout_tail=outcome.stdout_tail,
+                stderr_tail=outcome.stderr_tail,
+                wall=outcome.wall,
+                cpu=outcome.cpu,
+                max_rss=outcome.max_rss,
+                started_at=outcome.started_at,
+                ended_at=outcome.ended_at,
+            )
+        )
+
+    async def _stage_out(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
+        specs = await self._specs([(manager, job_uuid)])
+        spec = next((one for many in specs.values() for one in many), None)
+        if spec is None:
+            return
+        outputs = dict(outcome.outputs)
+        directory = self._stage_dir / job_uuid.hex()
+        try:
+            for name, value in outputs.items():
+                if '"class"' in value:
+                    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    outputs[name] = await self._plugins.stage_out(spec, name, value, directory)
+        except StagingFailed as error:
+            outcome = msgspec.structs.replace(
+                outcome, state="failed", failure_class=FailureClass.AGENT, info=str(error)[:500], outputs={}
+            )
+        else:
+            outcome = msgspec.structs.replace(outcome, outputs=outputs)
+        self._exited(manager, job_uuid, outcome)
+
+    # --- presence, logs, end -----------------------------------------------------------------
+
+    async def announce(self, state: PresenceState = PresenceState.ONLINE) -> None:
+        """Tell the managers that are listening that this agent is here, and what it can run."""
+        self._number = max(self._number + 1, time.time_ns() // 1_000_000)
+        presence = AgentPresence(
+            state=state,
+            job_types=tuple(self.job_types)[:1000],
+            boot_id=self._boot_id,
+            number=self._number,
+        )
+        await self._say(ALL_MANAGERS, presence, b"")
+
+    def tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
+            log.info(event.kind.replace("_", " "), **shown)
+            self._plugins.notify(event)
+
+    async def sweep(self, older_than: int) -> None:
+        """Remove the files of jobs that were released before ``older_than`` (wall microseconds)."""
+        released = await self._store.released_jobs(older_than)
+        for executor in self._executors.values():
+            await executor.forget(released)
+
+    async def close(self) -> None:
+        """Stop working; jobs run on."""
+        tasks = [*self._tasks, *([self._worker] if self._worker else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for executor in self._executors.values():
+            await executor.close()

@@ -1,0 +1,470 @@
+"""The straight line from the broker to the rows and back, shared by manager and agent.
+
+A unit of work takes everything that has arrived and goes: open, dedupe, load, permit and decide,
+compose, commit, acknowledge, publish, act. There is one unit at a time and no fixed delay: what arrives
+during a commit is the next unit. Memory changes with the decision and is undone if the commit fails, so
+it always equals what is durable. ``docs/tour.md`` follows one message through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import msgspec
+import structlog
+
+from caroni.core.draft import Dice, Draft, Origin
+from caroni.core.messages import AgentPresence, JobLogChunk, Message
+from caroni.core.peers import contact
+from caroni.core.rows import Row
+from caroni.daemon.outbox import Outbox, ledger_item
+from caroni.daemon.ports import Bus, Clock, Delivery
+from caroni.daemon.role import Role
+from caroni.errors import MessageRejected, TransientError
+from caroni.model.database import OutcomeUnknown
+from caroni.model.store import Store
+from caroni.model.unit import LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
+from caroni.wire.codec import encode
+from caroni.wire.envelope import Item, Opened, Opener, Parked, Refused, permit
+
+log = structlog.get_logger()
+
+#: envelopes and messages in one unit of work; more wait for the next
+MAX_ENVELOPES = 128
+MAX_MESSAGES = 4000
+MAX_TIMERS = 500
+#: verified, but kept neither in the inbox nor in the ledger
+TRANSIENT = frozenset({AgentPresence.__name__, JobLogChunk.__name__})
+#: verdicts on a proven sender's envelope that an operator should look at
+CONTENT_CODES = frozenset({"E_PARSE", "E_TYPE", "E_LIMIT", "E_DECRYPT"})
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that was taken in, for those who watch the handshake."""
+
+    at: int
+    sender: str
+    receiver: str
+    message: Message
+    conversation_id: bytes
+    unsigned: bool
+    workflow_uuid: bytes = b""
+    step_index: int | None = None
+
+
+class _Taken(msgspec.Struct, kw_only=True):
+    """What one unit of work has in hand."""
+
+    deliveries: list[Delivery]
+    local: list[Any]
+    timers: list[tuple[type[Row], Hashable]] = []
+    drain: bool = False
+
+
+class Engine:
+    """Runs units of work for one role until it is stopped."""
+
+    def __init__(
+        self,
+        *,
+        role: Role,
+        store: Store,
+        bus: Bus,
+        opener: Opener,
+        outbox: Outbox,
+        clock: Clock,
+        dice: Dice,
+        wake: asyncio.Event,
+    ) -> None:
+        self.role = role
+        self.observers: list[Callable[[Seen], None]] = []
+        self._store = store
+        self._bus = bus
+        self._opener = opener
+        self._outbox = outbox
+        self._clock = clock
+        self._dice = dice
+        self._wake = wake
+        self._arrived: deque[Delivery] = deque()
+        self._local: deque[Any] = deque()
+        self._stopping = False
+        self._one_by_one = 0
+        self._trouble = 0.0
+        self._logged: dict[str, int] = {}
+
+    # --- in ----------------------------------------------------------------------------------
+
+    def deliver(self, delivery: Delivery) -> None:
+        """The bus has a message (its callback)."""
+        self._arrived.append(delivery)
+        self._wake.set()
+
+    def happen(self, event: Any) -> None:
+        """Something local has happened."""
+        self._local.append(event)
+        self._wake.set()
+
+    def connected(self) -> None:
+        """The bus is connected (again): what was delivered before comes again, what waits may leave."""
+        self._outbox.look_again()
+
+    def stop(self) -> None:
+        """End after the current unit of work."""
+        self._stopping = True
+        self._wake.set()
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until stopped. Only a bug of our own ends it with an exception."""
+        while not self._stopping:
+            if not self._has_work():
+                await self._rest()
+                continue
+            await self.unit()
+            # a busy engine must leave room for the sockets' callbacks
+            await asyncio.sleep(0)
+
+    def _has_work(self) -> bool:
+        due = self.role.state.timers.next_due()
+        return bool(
+            self._arrived
+            or self._local
+            or (due and due <= self._clock.now())
+            or self._outbox.has_marks
+            or self._outbox.wants_to_drain
+        )
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        if self._has_work() or self._stopping:
+            return
+        due = [d for d in (self.role.state.timers.next_due(), self._outbox.next_drain) if d]
+        seconds = max((min(due) - self._clock.now()) / 1e6, 0.0) if due else 60.0
+        try:
+            async with asyncio.timeout(min(seconds + 0.001, 60.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def unit(self) -> None:
+        """One unit of work, from what has arrived to what leaves."""
+        taken = self._take()
+        now = self._clock.now()
+        unit = Unit(now=now)
+        draft = self.role.draft(now, self._dice)
+        rows: list[OutboxRow] = []
+        try:
+            opened = self._open(taken, unit)
+            opened = await self._without_repeats(opened)
+            await self._load(opened)
+            seen = self._decide(draft, opened, taken, unit)
+
+            def locate(conversation_id: bytes) -> tuple[bytes, int | None]:
+                return self.role.locate(draft, conversation_id)
+
+            unit.rows = draft.changes()
+            rows = self._outbox.compose(draft.messages, unit, locate)
+            if taken.drain:
+                rows += await self._outbox.drain(unit)
+            self._outbox.ride_along(unit)
+            await self._store.commit(unit)
+        except Exception as error:
+            draft.rollback()
+            self._outbox.undo()
+            self._rearm(taken)
+            await self._failed(taken, error)
+            return
+        self._trouble = 0.0
+        self._one_by_one = max(0, self._one_by_one - 1)
+        self._outbox.rode_along(unit)
+        for row_type, key in self.role.evictable([row for many in unit.rows.values() for row in many]):
+            self.role.state.evict(row_type, key)
+        self._outbox.publish(rows)
+        if taken.deliveries:
+            await self._bus.ack(taken.deliveries)
+        self.role.act(draft.actions)
+        self.role.tell(draft.events)
+        for one in seen:
+            for observer in self.observers:
+                observer(one)
+
+    def _take(self) -> _Taken:
+        limit = 1 if self._one_by_one else MAX_ENVELOPES
+        deliveries = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+        local: list[Any] = []
+        if not (self._one_by_one and deliveries):
+            local = [self._local.popleft() for _ in range(min(limit * 16, len(self._local)))]
+        timers = self.role.state.timers.take(self._clock.now(), MAX_TIMERS)
+        return _Taken(deliveries=deliveries, local=local, timers=timers, drain=self._outbox.wants_to_drain)
+
+    # --- the steps ---------------------------------------------------------------------------
+
+    def _open(self, taken: _Taken, unit: Unit) -> list[tuple[Delivery, Opened]]:
+        """Verify before anything is parsed. A refusal is a verdict, counted and acknowledged."""
+        opened: list[tuple[Delivery, Opened]] = []
+        messages = 0
+        for position, delivery in enumerate(taken.deliveries):
+            try:
+                one = self._opener.open(delivery.body, unit.now, delivery.reply_to)
+            except Refused as verdict:
+                self._refuse(delivery, verdict, unit)
+                continue
+            except Parked as parked:
+                unit.quarantine.append(
+                    QuarantineRow(
+                        key=self._dice.getrandbits(128).to_bytes(16, "big"),
+                        kind="parked",
+                        body=delivery.body,
+                        sender=parked.bucket,
+                        reason=parked.reason,
+                        first_at=unit.now,
+                        last_at=unit.now,
+                        parked_until=parked.until,
+                    )
+                )
+                continue
+            opened.append((delivery, one))
+            messages += len(one.items)
+            if messages >= MAX_MESSAGES:
+                self._arrived.extendleft(reversed(taken.deliveries[position + 1 :]))
+                del taken.deliveries[position + 1 :]
+                break
+        return opened
+
+    def _refuse(self, delivery: Delivery, verdict: Refused, unit: Unit) -> None:
+        if self._logged.get(verdict.code, 0) < unit.now - 1_000_000:
+            self._logged[verdict.code] = unit.now
+            log.warning("message refused", code=verdict.code, detail=verdict.detail, sender=verdict.sender)
+        if not verdict.sender or verdict.code not in CONTENT_CODES:
+            unit.rejects.append(
+                RejectRow(
+                    at=unit.now,
+                    reason=verdict.code,
+                    detail=f"{verdict.sender} {verdict.detail}".strip()[:300],
+                    routing_key=delivery.routing_key,
+                    size=len(delivery.body),
+                    head=delivery.body[:256],
+                )
+            )
+            return
+        unit.quarantine.append(
+            QuarantineRow(
+                key=self._dice.getrandbits(128).to_bytes(16, "big"),
+                kind="envelope",
+                body=delivery.body,
+                sender=verdict.sender,
+                reason=verdict.code,
+                error=verdict.detail,
+                first_at=unit.now,
+                last_at=unit.now,
+            )
+        )
+
+    async def _without_repeats(self, opened: list[tuple[Delivery, Opened]]) -> list[tuple[Delivery, Opened]]:
+        """Leave out what has had its effect already: the inbox is the replay cache."""
+        ids = [(one.sender, one.message_id) for _, one in opened if _kept(one)]
+        seen = await self._store.seen(ids)
+        fresh: list[tuple[Delivery, Opened]] = []
+        for delivery, one in opened:
+            if _kept(one):
+                key = (one.sender, one.message_id)
+                if key in seen:
+                    continue
+                seen.add(key)
+            fresh.append((delivery, one))
+        return fresh
+
+    async def _load(self, opened: list[tuple[Delivery, Opened]]) -> None:
+        """Bring in the rows that these decisions read and that memory does not have."""
+        keys: dict[tuple[type[Row], Hashable], None] = {}
+        messages: list[tuple[str, Message]] = []
+        for _, one in opened:
+            for item in one.items:
+                if item.message is not None:
+                    messages.append((one.sender, item.message))
+                    for need in self.role.needs(one.sender, item.message):
+                        keys[need] = None
+        if keys:
+            state = self.role.state
+            rows = await self._store.load_slice(list(keys))
+            state.load(row for row in rows if row.key not in state.tables[type(row)])
+        if messages:
+            await self.role.prepare(messages)
+
+    def _decide(
+        self, draft: Draft, opened: list[tuple[Delivery, Opened]], taken: _Taken, unit: Unit
+    ) -> list[Seen]:
+        seen: list[Seen] = []
+        for delivery, one in opened:
+            origin = Origin(uri=one.sender, stream_id=one.stream_id)
+            contact(draft, origin, one.sequence)
+            ledger = []
+            for item in one.items:
+                draft.cause = item.message_id
+                if not self._decide_one(draft, origin, one, item, unit):
+                    continue
+                assert item.message is not None
+                workflow_uuid, step_index = self.role.locate(draft, item.conversation_id)
+                ledger.append(ledger_item(item.message, item.conversation_id, workflow_uuid, step_index))
+                if self.observers:
+                    seen.append(
+                        Seen(
+                            at=unit.now,
+                            sender=one.sender,
+                            receiver=self._opener.own_uri,
+                            message=item.message,
+                            conversation_id=item.conversation_id,
+                            unsigned=one.unsigned,
+                            workflow_uuid=workflow_uuid,
+                            step_index=step_index,
+                        )
+                    )
+            if _kept(one):
+                unit.inbox.append((one.sender, one.message_id, one.deadline))
+                self._keep(delivery, one, ledger, unit)
+        draft.cause = b""
+        for event in taken.local:
+            self._guarded(draft, type(event).__name__, partial(self.role.happened, draft, event))
+        for row_type, key in taken.timers:
+            fire = partial(self.role.fire, draft, row_type, key)
+            self._guarded(draft, f"timer of {row_type.__name__}", fire)
+        self._guarded(draft, "settle", partial(self.role.settle, draft))
+        return seen
+
+    def _decide_one(self, draft: Draft, origin: Origin, one: Opened, item: Item, unit: Unit) -> bool:
+        """One message's decision; a bad message, or a bug that it finds, costs only itself."""
+        mark = draft.mark()
+        try:
+            if item.error is not None:
+                raise item.error
+            assert item.message is not None
+            permit(one.role, item.message)
+            if not self.role.handle(draft, origin, item.message):
+                raise MessageRejected("E_ROLE", "this role has no use for it")
+            return True
+        except MessageRejected as verdict:
+            draft.rollback(mark)
+            reason, error = verdict.code, verdict.detail
+        except Exception as bug:
+            draft.rollback(mark)
+            log.exception("decision failed: please report this", type=item.type_name, sender=one.sender)
+            reason, error = "BUG", f"{type(bug).__name__}: {bug}"
+        unit.quarantine.append(
+            QuarantineRow(
+                key=item.message_id or self._dice.getrandbits(128).to_bytes(16, "big"),
+                kind=item.type_name or "message",
+                body=encode(item.message)[1] if item.message is not None else b"",
+                sender=one.sender,
+                reason=reason,
+                error=error[:1000],
+                first_at=unit.now,
+                last_at=unit.now,
+            )
+        )
+        return False
+
+    def _guarded(self, draft: Draft, what: str, decide: Callable[[], None]) -> None:
+        mark = draft.mark()
+        try:
+            decide()
+        except Exception:
+            draft.rollback(mark)
+            log.exception("decision failed: please report this", about=what)
+
+    def _keep(self, delivery: Delivery, one: Opened, ledger: list[Any], unit: Unit) -> None:
+        fingerprint = one.fingerprint.hex()
+        text = self._opener.certificate(one.fingerprint) if one.fingerprint else None
+        if text is not None:
+            unit.certificates[fingerprint] = text
+        unit.ledger.append(
+            LedgerRow(
+                direction="in",
+                peer=one.sender,
+                message_id=one.message_id,
+                payload_type=one.payload_type,
+                fingerprint=fingerprint,
+                envelope=delivery.body,
+                at=unit.now,
+                items=tuple(ledger),
+            )
+        )
+
+    # --- when a unit fails -------------------------------------------------------------------
+
+    def _rearm(self, taken: _Taken) -> None:
+        """Timers that were taken are due again."""
+        state = self.role.state
+        for row_type, key in taken.timers:
+            due = getattr(state.tables[row_type].get(key), "due", 0)
+            if due:
+                state.timers.set(row_type, key, due)
+
+    async def _failed(self, taken: _Taken, error: Exception) -> None:
+        self._arrived.extendleft(reversed(taken.deliveries))
+        self._local.extendleft(reversed(taken.local))
+        if isinstance(error, OutcomeUnknown):
+            log.warning("commit outcome unknown: reading the database again", error=str(error))
+            await self._reload()
+        elif isinstance(error, TransientError):
+            self._trouble = min(max(self._trouble * 2, 0.5), 30.0)
+            log.warning("database trouble: retrying", error=str(error), seconds=self._trouble)
+        elif len(taken.deliveries) > 1:
+            log.exception("unit of work failed: taking its messages one by one")
+            self._one_by_one = len(taken.deliveries)
+            return
+        elif taken.deliveries:
+            log.exception("message cannot be worked on: quarantined")
+            await self._set_aside(taken, error)
+            return
+        else:
+            log.exception("unit of work failed")
+            for _ in taken.local:
+                self._local.popleft()
+            self._trouble = 1.0
+        if self._trouble:
+            try:
+                async with asyncio.timeout(self._trouble):
+                    while not self._stopping:
+                        self._wake.clear()
+                        await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _reload(self) -> None:
+        while not self._stopping:
+            try:
+                await self.role.load()
+                await self._outbox.load()
+                return
+            except TransientError as error:
+                log.warning("database away: retrying", error=str(error))
+                await asyncio.sleep(1.0)
+
+    async def _set_aside(self, taken: _Taken, error: Exception) -> None:
+        """A single delivery that cannot be committed: quarantine it as it is, and go on."""
+        delivery = self._arrived.popleft()
+        now = self._clock.now()
+        row = QuarantineRow(
+            key=self._dice.getrandbits(128).to_bytes(16, "big"),
+            kind="envelope",
+            body=delivery.body,
+            reason="BUG",
+            error=f"{type(error).__name__}: {error}"[:1000],
+            first_at=now,
+            last_at=now,
+        )
+        try:
+            await self._store.commit(Unit(now=now, quarantine=[row]))
+        except TransientError:
+            self._arrived.appendleft(delivery)
+            return
+        await self._bus.ack([delivery])
+
+
+def _kept(one: Opened) -> bool:
+    return bool(one.message_id) and one.payload_type not in TRANSIENT

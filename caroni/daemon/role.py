@@ -1,0 +1,69 @@
+"""What the engine needs of a role: the pure core's entrances, and the shell around its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Protocol
+
+from caroni.core.draft import Action, Dice, Draft, Event, Origin, State
+from caroni.core.messages import Message
+from caroni.core.rows import Row
+
+Need = tuple[type[Row], Hashable]
+
+
+class Role(Protocol):
+    """A manager or an agent behind the engine. Only ``load`` and ``prepare`` wait."""
+
+    @property
+    def state(self) -> State:
+        """The rows in memory."""
+        ...
+
+    async def load(self) -> None:
+        """Replace the memory by what the database holds (at a start, or after an unknown outcome)."""
+        ...
+
+    async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
+        """Fetch what decisions on these messages read besides rows (templates, plans)."""
+        ...
+
+    def draft(self, now: int, dice: Dice) -> Draft:
+        """A new unit of work over the memory."""
+        ...
+
+    def needs(self, sender: str, message: Message) -> list[Need]:
+        """Rows that the decision reads and that are not in memory."""
+        ...
+
+    def handle(self, draft: Draft, origin: Origin, message: Message) -> bool:
+        """Decide on a peer's message."""
+        ...
+
+    def happened(self, draft: Draft, event: Any) -> None:
+        """Decide on something local: a process, a command, a connection."""
+        ...
+
+    def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
+        """Decide on a timer."""
+        ...
+
+    def settle(self, draft: Draft) -> None:
+        """End the unit of work."""
+        ...
+
+    def evictable(self, touched: Iterable[Row]) -> list[tuple[type[Row], object]]:
+        """Rows that memory need not keep after the commit."""
+        ...
+
+    def locate(self, draft: Draft, conversation_id: bytes) -> tuple[bytes, int | None]:
+        """The workflow and step that a conversation is about, as far as known here."""
+        ...
+
+    def act(self, actions: Sequence[Action]) -> None:
+        """Begin what was decided, after the commit; must not wait."""
+        ...
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Tell operators (logs, plugins), after the commit; must not wait."""
+        ...
