@@ -21,7 +21,7 @@ def check(config: Config, raw: dict[str, Any], shown: str) -> None:
     """
     for role in ("manager", "agent"):
         if role in raw and role != config.role:
-            raise ConfigError(f"{shown}: [{role}] has no meaning in the configuration of a {config.role}")
+            raise ConfigError(f"{shown}: [{role}] has no meaning in the file of role {config.role}")
     if ".." in config.site:
         raise ConfigError(f"{shown}: site has two dots in a row")
     _rules(config, shown)

@@ -27,9 +27,14 @@ def require_role(loaded: Loaded, role: str, what: str) -> None:
     """
     if loaded.config.role != role:
         raise UsageError(
-            f"{what} are a matter of the {role}, but {loaded.path} is the configuration of a"
-            f" {loaded.config.role}: give --config of the {role}"
+            f"{what} are a matter of the {role}, but {loaded.path} is the configuration of"
+            f" {with_article(loaded.config.role)}: give --config of the {role}"
         )
+
+
+def with_article(role: str) -> str:
+    """``a manager``, ``an agent``."""
+    return f"an {role}" if role.startswith(("a", "o")) else f"a {role}"
 
 
 @asynccontextmanager

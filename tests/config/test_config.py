@@ -106,7 +106,7 @@ def test_environment_replaces_and_is_named_as_origin(tmp_path):
         (HEAD + "[amqp]\nprefetch = true\n", "must be a whole number, not True"),
         (HEAD + "[amqp]\nprefetch = 0\n", "[amqp] prefetch is outside its limits (1 to 10000)"),
         (HEAD + '[limits]\ndisk_reserve = "12 potatoes"\n', "is not a size"),
-        (HEAD + "[agent]\nslots = 2\n", "[agent] has no meaning in the configuration of a manager"),
+        (HEAD + "[agent]\nslots = 2\n", "[agent] has no meaning in the file of role manager"),
         (HEAD + '[amqp]\nurl = "amqps://u:secret@h/"\n', "holds a password"),
         (HEAD + '[amqp]\nurl = "amqp://broker.example/"\n', "is not encrypted"),
         (HEAD + '[amqp]\nurl = "http://broker.example/"\n', "must be amqps://"),
