@@ -25,14 +25,14 @@ from caroni.execution.executor import Callbacks, JobOutcome, JobRefused, JobSpec
 from caroni.execution.link import LauncherLink
 from caroni.execution.spool import Claim, Found, Spool, SpoolSettings, is_alive
 
-#: seconds between looks at a supervisor where the kernel has no process descriptors
-POLL = 1.0
+#: seconds between looks at jobs that may end unseen
+PATROL = 1.0
 
 
 class _Running:
     """A job between ``launch`` and its end."""
 
-    __slots__ = ("kill_wished", "name", "pidfd", "poller", "sent", "slow", "spec")
+    __slots__ = ("kill_wished", "name", "pidfd", "sent", "slow", "spec")
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
@@ -41,7 +41,6 @@ class _Running:
         self.sent = False
         self.kill_wished = False
         self.pidfd = -1
-        self.poller: asyncio.Task[None] | None = None
         #: reading its outputs may take long (checksums of files)
         self.slow = any(outputs.needs_files(t) for t in spec.definition.outputs.values())
 
@@ -58,7 +57,11 @@ class LocalExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: LauncherLink | None = None
         self._ready = asyncio.Event()
+        #: jobs whose supervisor is not our launcher's, by name
+        self._attached: dict[str, tuple[_Running, Claim]] = {}
+        self._patrolling = False
         self._closed = False
+        self._closing = asyncio.Event()
 
     @property
     def launcher_pid(self) -> int:
@@ -252,21 +255,40 @@ class LocalExecutor:
         job.sent = False
         self._detach(job)
         self._loop.call_soon(self._tell_started, job, claim.at)
+        self._attached[job.name] = (job, claim)
+        if not self._patrolling:
+            self._patrolling = True
+            self._spawn(self._patrol())
         try:
             job.pidfd = os.pidfd_open(claim.pid)
         except (AttributeError, OSError):
-            job.poller = self._spawn(self._poll(job, claim))
-            return
+            return  # the patrol will see
         if is_alive(claim):  # asked after the descriptor was taken: it is the right process
             self._loop.add_reader(job.pidfd, self._supervisor_gone, job)
         else:
             self._supervisor_gone(job)
 
-    async def _poll(self, job: _Running, claim: Claim) -> None:
-        while is_alive(claim):  # noqa: ASYNC110 - the kernel has no event for it
-            await asyncio.sleep(POLL)
-        job.poller = None
-        self._supervisor_gone(job)
+    async def _patrol(self) -> None:
+        """Look at attached jobs from time to time.
+
+        For kernels without process descriptors, and for a supervisor whose launcher lives (a second
+        agent on this spool): it goes on to another job after this one.
+        """
+        while self._attached and not self._closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATROL):
+                    await self._closing.wait()
+            for job in await asyncio.to_thread(self._ended_unseen, list(self._attached.values())):
+                if job.name in self._attached:
+                    self._supervisor_gone(job)
+        self._patrolling = False
+
+    def _ended_unseen(self, attached: list[tuple[_Running, Claim]]) -> list[_Running]:
+        return [
+            job
+            for job, claim in attached
+            if self.spool.exit_of(job.spec.job_uuid) is not None or not is_alive(claim)
+        ]
 
     def _supervisor_gone(self, job: _Running) -> None:
         self._detach(job)
@@ -274,6 +296,7 @@ class LocalExecutor:
         self._kick()
 
     def _detach(self, job: _Running) -> None:
+        self._attached.pop(job.name, None)
         if job.pidfd >= 0:
             self._loop.remove_reader(job.pidfd)
             os.close(job.pidfd)
@@ -347,10 +370,9 @@ class LocalExecutor:
     async def close(self) -> None:
         self._closed = True
         self._ready.set()
+        self._closing.set()
         for job in self._jobs.values():
             self._detach(job)
-            if job.poller is not None:
-                job.poller.cancel()
         link, self._link = self._link, None
         if link is not None:
             await link.close()

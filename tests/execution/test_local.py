@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from caroni.execution.local import LocalExecutor, local_executor
 from caroni.execution.once import run_once
 from caroni.execution.spool import SpoolSettings
 from tests.execution.conftest import FAST, Host, Watcher, define, job, pid_of, runs, state_of, until
+
+PASSWD = Path("/etc/passwd")
 
 
 async def test_inputs_arrive_as_files_and_environment_and_outputs_come_back(host: Host) -> None:
@@ -119,8 +121,6 @@ async def test_kill_asks_first(host: Host) -> None:
 
 async def test_kill_before_the_start_and_after_the_end(host: Host) -> None:
     spec = job(define("touch runs; sleep 60"))
-    import asyncio
-
     launch = asyncio.create_task(host.executor.launch([spec]))
     await asyncio.sleep(0)
     await host.executor.signal(spec.job_uuid, "kill", 0)
@@ -203,7 +203,7 @@ async def test_forget_deletes_ended_jobs_only(host: Host) -> None:
     assert set(await host.executor.stored()) == {done.job_uuid, live.job_uuid}
     await host.executor.forget([done.job_uuid, live.job_uuid])
     assert await host.executor.stored() == [live.job_uuid]
-    assert os.path.exists("/etc/passwd")
+    assert await asyncio.to_thread(PASSWD.exists)
     await host.executor.signal(live.job_uuid, "kill", 0)
     await host.watcher.outcome(live)
 

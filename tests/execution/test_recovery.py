@@ -18,7 +18,10 @@ from caroni.execution.spool import Found, is_alive
 from tests.execution.conftest import FAST, Host, define, job, pid_of, runs, until
 
 #: a job that appends a line when it starts, then waits to be let go
-MARKED = "echo start >> ../starts\necho $$ > runs\nwhile [ ! -e go ]; do sleep 0.01; done\necho '{\"x\": 1}' > outputs.json"
+MARKED = """echo start >> ../starts
+echo $$ > runs
+while [ ! -e go ]; do sleep 0.01; done
+echo '{"x": 1}' > outputs.json"""
 
 
 def starts(host: Host, spec: object) -> int:
