@@ -288,7 +288,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="LedgerItemTable",
             fields=[
-                ("rev", fields.BigIntField(primary_key=True, unique=True, db_index=True)),
+                ("rev", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
                 (
                     "ledger",
                     fields.BigIntField(
@@ -315,7 +315,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="LedgerTable",
             fields=[
-                ("rev", fields.BigIntField(primary_key=True, unique=True, db_index=True)),
+                ("rev", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
                 ("direction", fields.TextField(unique=False)),
                 ("peer", fields.TextField(unique=False)),
                 ("message_id", fields.CharField(max_length=64)),
@@ -450,7 +450,7 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="RejectTable",
             fields=[
-                ("slot", fields.IntField(primary_key=True, unique=True, db_index=True)),
+                ("slot", fields.IntField(generated=True, primary_key=True, unique=True, db_index=True)),
                 ("at", fields.BigIntField()),
                 ("reason", fields.TextField(unique=False)),
                 ("detail", fields.TextField(unique=False)),

@@ -1,4 +1,8 @@
-"""Messages: what came, what goes, what is kept of both, and what was refused."""
+"""Messages: what came, what goes, what is kept of both, and what was refused.
+
+Integer primary keys that have a meaning (``rev``, ``slot``) are always given, never left to the database;
+to SQLite they are the row's own number, so they cost no index.
+"""
 
 # Tortoise reads each Meta class; what it says is in the docstring of its table.
 # ruff: noqa: D106
@@ -65,7 +69,7 @@ class SequenceTable(Model):
 class LedgerTable(Model):
     """Sealed envelopes of both directions with the verdict they met, in the order of ``rev``."""
 
-    rev = fields.BigIntField(primary_key=True, generated=False)
+    rev = fields.BigIntField(primary_key=True)
     direction = fields.TextField()
     peer = fields.TextField()
     message_id = hex_id()
@@ -82,7 +86,7 @@ class LedgerTable(Model):
 class LedgerItemTable(Model):
     """One message of a ledger row (a bundle has several), found by its conversation."""
 
-    rev = fields.BigIntField(primary_key=True, generated=False)
+    rev = fields.BigIntField(primary_key=True)
     #: ``rev`` of the ledger row, always lower than that of its items
     ledger = fields.BigIntField()
     position = fields.BigIntField()
@@ -130,7 +134,7 @@ class QuarantineTable(Model):
 class RejectTable(Model):
     """The last unauthenticated messages, as a ring of fixed size."""
 
-    slot = fields.IntField(primary_key=True, generated=False)
+    slot = fields.IntField(primary_key=True)
     at = fields.BigIntField()
     reason = fields.TextField()
     detail = fields.TextField()
