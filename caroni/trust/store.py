@@ -212,6 +212,11 @@ class TrustStore:
 
     # --- changes -----------------------------------------------------------------------------------
 
+    def add(self, site: SiteTrust) -> None:
+        """Trust a site (or trust it otherwise) until the next reload: for the embedded system."""
+        self.sites = {**self.sites, site.site: site}
+        self._changed()
+
     def install_list(self, data: bytes) -> str:
         """Take a newer revocation list of a trusted CA; gives the site's name.
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from caroni.core.messages import JobFulfillmentDecline, JobFulfillmentOffer, Message
 from caroni.core.plan import DAY, HOUR, MINUTE
-from caroni.errors import CaroniError, MessageRejected
+from caroni.errors import MessageRejected
 from caroni.trust.certificates import parse_presented, urn_fingerprint
 from caroni.trust.identity import Identity
 from caroni.trust.store import Known, TrustStore
@@ -26,6 +26,7 @@ from caroni.wire import caroni_pb2 as pb
 from caroni.wire.bundle import BUNDLE_URL, ENCRYPTED_URL, unpack
 from caroni.wire.codec import ALIASES, TYPE_PREFIX, decode, message_name
 from caroni.wire.fields import from_timestamp
+from caroni.wire.opened import Item, Opened, Parked, Refused
 from caroni.wire.rules import DEFAULT_LIFETIME, MAX_ENVELOPE, MAX_LIFETIME, RULES_BY_NAME, UNSIGNED, permit
 from caroni.wire.sealing import (
     HEADER_TYPE,
@@ -64,61 +65,6 @@ KNOWN_CERTIFICATES: Final = 10_000
 KNOWN_PER_URI: Final = 8
 
 
-class Refused(MessageRejected):
-    """A verdict on an envelope. ``sender`` is proven, or empty when the verdict fell before that."""
-
-    def __init__(self, code: str, detail: str = "", sender: str = "") -> None:
-        self.sender = sender
-        super().__init__(code, detail)
-
-
-class Parked(CaroniError):
-    """Not now: keep the body and open it again at ``until`` (microseconds), or when something changes.
-
-    ``reason`` is ``future`` (sent ahead of our clock) or ``certificate`` (its fingerprint is unknown here;
-    try again when its owner has shown it). ``bucket`` is what a quota is counted on: the proven sender,
-    or the fingerprint's URN.
-    """
-
-    def __init__(self, reason: str, until: int, bucket: str) -> None:
-        self.reason = reason
-        self.until = until
-        self.bucket = bucket
-        super().__init__(f"parked: {reason}")
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One message of an envelope. Either ``message`` or ``error`` is set.
-
-    An item with an error is authenticated and bad for good: it goes to quarantine alone, the rest counts.
-    """
-
-    message: Message | None
-    conversation_id: bytes
-    in_reply_to: bytes
-    message_id: bytes
-    type_name: str
-    error: MessageRejected | None = None
-
-
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """An envelope whose sender is proven (or, in lab mode, is only named: ``unsigned``)."""
-
-    sender: str
-    role: str
-    message_id: bytes
-    sent_at: int
-    #: until when (sender, message_id) must be remembered as seen; microseconds
-    deadline: int
-    stream_id: int
-    sequence: int
-    payload_type: str
-    items: tuple[Item, ...]
-    #: SHA-256 of the leaf certificate; empty for unsigned ones
-    fingerprint: bytes
-    unsigned: bool = False
-
-
 class Opener:
     """Verifies and opens what arrives for one identity. Pure computation; one per daemon.
 
@@ -155,6 +101,8 @@ class Opener:
         self._wildcard = f"caroni://*/{Identity.parse(own_uri).role}/*"
         self._caps: dict[str, int | None] = {name: rule.lifetime for name, rule in RULES_BY_NAME.items()}
         for name, cap in (caps or {}).items():
+            if name not in self._caps:
+                raise ValueError(f"lifetime of an unknown message {name!r}")
             mine = self._caps[name]
             self._caps[name] = cap if mine is None else min(cap, mine)
         self._caps["Bundle"] = MAX_LIFETIME

@@ -41,8 +41,8 @@ unknown_enums: Counter[str] = Counter()
 class Field(NamedTuple):
     """One attribute. ``read`` takes the Protobuf field's value, ``write`` gives what its constructor takes.
 
-    ``always``: written even when it has its default, as base peers do. ``addition``: unknown to base
-    peers. ``optional``: absent and default are different things; ``read`` is only called when present.
+    ``always``: read and written even when it is empty, as base peers do. ``addition``: unknown to base
+    peers. ``optional``: a message, or a scalar whose absence means something; read only when present.
     """
 
     name: str
@@ -184,7 +184,7 @@ def duration(field: str, *, addition: bool = False) -> Field:
     def write(value: int) -> Duration:
         return Duration(seconds=value // 1_000_000, nanos=value % 1_000_000 * 1000)
 
-    return Field(field, read, write, 0, addition=addition)
+    return Field(field, read, write, 0, addition=addition, optional=True)
 
 
 def instant(field: str, *, addition: bool = False) -> Field:
@@ -193,7 +193,7 @@ def instant(field: str, *, addition: bool = False) -> Field:
     def read(value: Timestamp) -> int:
         return _micros(value.seconds, value.nanos, _MAX_INSTANT, field)
 
-    return Field(field, read, to_timestamp, 0, addition=addition)
+    return Field(field, read, to_timestamp, 0, addition=addition, optional=True)
 
 
 def to_timestamp(micros: int) -> Timestamp:
@@ -313,20 +313,23 @@ def digest(field: str) -> Field:
 
 
 class Layout:
-    """The fields of one structure: reads and builds it."""
+    """The fields of one structure: reads and builds it.
+
+    A field that is absent or empty and need not be there costs one look: the structure's own default
+    stands for it, in both directions.
+    """
 
     def __init__(self, struct: type[msgspec.Struct], proto: Any, *fields: Field) -> None:
         self.struct = struct
         self.proto = proto
         self.fields = fields
-        self._reads = tuple((f.name, f.read) for f in fields if not f.optional)
-        self._optional = tuple((f.name, f.read) for f in fields if f.optional)
-        self._writes = tuple((f.name, f.write, _Never if f.always else f.default) for f in fields)
+        self._reads = tuple((f.name, f.read, f.always) for f in fields if not f.optional)
+        self._optional_reads = tuple((f.name, f.read) for f in fields if f.optional)
+        self._writes = tuple((f.name, f.write, f.always) for f in fields)
         self._base_writes = tuple(
-            (f.name, f.write_base or f.write, _Never if f.always else f.default)
-            for f in fields
-            if not f.addition
+            (f.name, f.write_base or f.write, f.always) for f in fields if not f.addition
         )
+        self._presence = frozenset(f.name for f in fields if f.default is None and f.optional)
 
     def read(self, proto: Any) -> Any:
         """The structure from its Protobuf message.
@@ -334,8 +337,12 @@ class Layout:
         Raises:
             MessageRejected: ``E_LIMIT`` or ``E_PARSE``: a field is out of bounds.
         """
-        found = {field: read(getattr(proto, field)) for field, read in self._reads}
-        for field, read in self._optional:
+        found = {}
+        for field, read, always in self._reads:
+            value = getattr(proto, field)
+            if value or always:
+                found[field] = read(value)
+        for field, read in self._optional_reads:
             if proto.HasField(field):
                 found[field] = read(getattr(proto, field))
         return self.struct(**found)
@@ -348,30 +355,28 @@ class Layout:
             MessageRejected: a value is no JSON or too large.
         """
         made = {}
-        for field, write, default in self._base_writes if base else self._writes:
+        for field, write, always in self._base_writes if base else self._writes:
             value = getattr(struct, field)
-            if value != default:
+            if value or always or (value is not None and field in self._presence):
                 made[field] = write(value)
         return self.proto(**made)
 
     def check(self) -> None:
-        """Refuse a table that forgot a field of the structure (called once, at import)."""
-        declared = set(self.struct.__struct_fields__)
-        if (named := {f.name for f in self.fields}) != declared:
-            raise TypeError(f"{self.struct.__name__}: fields differ: {sorted(named ^ declared)}")
+        """Refuse a table that forgot a field, or whose default is not the structure's (once, at import)."""
+        info = {field.name: field for field in msgspec.structs.fields(self.struct)}
+        if (named := {f.name for f in self.fields}) != set(info):
+            raise TypeError(f"{self.struct.__name__}: fields differ: {sorted(named ^ set(info))}")
+        for f in self.fields:
+            default = info[f.name].default
+            if default is msgspec.NODEFAULT and info[f.name].default_factory is not msgspec.NODEFAULT:
+                default = info[f.name].default_factory()
+            if not f.always and default != f.default:
+                raise TypeError(f"{self.struct.__name__}.{f.name}: the default is not {f.default!r}")
 
 
-class _Never:
-    """Equal to nothing: the default of a field that is always written."""
-
-
-def part(
-    field: str, layout: Layout, *, default: Any = None, always: bool = False, addition: bool = False
-) -> Field:
-    """A structure within a message; without a default it is optional."""
-    return Field(
-        field, layout.read, layout.build, default, always, addition, optional=default is None and not always
-    )
+def part(field: str, layout: Layout, *, always: bool = False, addition: bool = False) -> Field:
+    """A structure within a message; unless it is always there, None stands for its absence."""
+    return Field(field, layout.read, layout.build, None, always, addition, optional=not always)
 
 
 def parts(field: str, layout: Layout, limit: int = MAX_COUNT) -> Field:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import Final, NamedTuple
 
-from caroni.wire.envelope import Parked
+from caroni.wire.opened import Parked
 
 MAX_PER_BUCKET: Final = 256
 MAX_BODIES: Final = 1_000

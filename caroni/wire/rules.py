@@ -24,8 +24,6 @@ MAX_BUNDLE_BYTES: Final = 256 * 1024
 
 #: How long an id is remembered whose message has no end of its own, and that of unknown types.
 DEFAULT_LIFETIME: Final = 30 * DAY
-#: The longest lifetime of any message: a bundle is refused when none of its items can count any more.
-MAX_LIFETIME: Final = 30 * DAY
 
 AGENTS: Final = "caroni://*/agent/*"
 MANAGERS: Final = "caroni://*/manager/*"
@@ -75,6 +73,8 @@ RULES: Final[dict[type[Message], MessageRule]] = {
 }
 #: Rule by message name (``JobKill``).
 RULES_BY_NAME: Final[dict[str, MessageRule]] = {rule.name: rule for rule in RULES.values()}
+#: The longest lifetime of any message, and so a bundle's; its messages then have each their own.
+MAX_LIFETIME: Final = max(rule.lifetime or DEFAULT_LIFETIME for rule in RULES.values())
 
 _PERMITTED: Final = frozenset(
     {(role, kind) for kind, rule in RULES.items() for role in rule.roles}

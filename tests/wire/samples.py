@@ -23,7 +23,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 ).map(lambda value: msgspec.json.encode(value).decode())
-_NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
+_NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 _DICT_VALUES = {
     "parameters": _JSON,
     "inputs": _JSON,

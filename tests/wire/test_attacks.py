@@ -23,11 +23,12 @@ from caroni.trust.authority import CertificateAuthority
 from caroni.trust.certificates import urn_of
 from caroni.trust.clock import check_clock
 from caroni.trust.identity import ROLE_OIDS
+from caroni.trust.keys import KeySigner
 from caroni.trust.store import TrustStore
 from caroni.wire import caroni_pb2 as pb
-from caroni.wire.bundle import pack
+from caroni.wire.bundle import Payload, pack
 from caroni.wire.codec import TYPE_PREFIX, encode
-from caroni.wire.envelope import Item, Parked, permit, seal_unsigned
+from caroni.wire.envelope import Item, Parked, Sealer, permit, seal_unsigned
 from caroni.wire.fields import to_timestamp
 from caroni.wire.rules import AGENTS, MANAGERS
 from caroni.wire.topics import topic_of
@@ -69,7 +70,7 @@ def test_01_every_bit(world: World) -> None:
     opener = world.opener()
     whole = opener.open(body, NOW)
     changed = 0
-    for position in range(0, len(body) * 8, 3):
+    for position in range(len(body) * 8):
         flipped = bytearray(body)
         flipped[position // 8] ^= 1 << position % 8
         try:
@@ -192,6 +193,25 @@ def test_10_keys_of_other_kinds(world: World, key: Callable[[], Any]) -> None:
 def test_p256_leaf_is_accepted(world: World) -> None:
     signer = w.odd_leaf(world.nasa, key=ec.generate_private_key(ec.SECP256R1()))
     assert code(world, w.forge(signer, STATUS)) == "accepted"
+
+
+def test_p256_signer(world: World) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = KeySigner(key, world.nasa.certify(key.public_key(), "agent", "token1", now=NOW))
+    assert code(world, w.seal(world.sealer(signer), STATUS)) == "accepted"
+
+
+def test_options_that_make_no_sense(world: World) -> None:
+    for options in ({"mode": "off"}, {"skew": -1}, {"skew": 2 * DAY}, {"caps": {"JobExplode": 1}}):
+        with pytest.raises(ValueError, match=r"mode|skew|unknown"):
+            world.opener(**options)
+    with pytest.raises(ValueError, match="certificate is"):
+        Sealer(world.agent, MANAGER, "prod")
+    with pytest.raises(ValueError, match="16 bytes"):
+        world.sealer().seal(w.payload(STATUS), MANAGER, b"", b"", b"", NOW, 1, 1)
+    large = Payload(type_url=w.STATUS_URL, value=bytes(4 * 1024 * 1024), lifetime=DAY)
+    with pytest.raises(ValueError, match="pass a File"):
+        world.sealer().seal(large, MANAGER, w.some_id(), b"", b"", NOW, 1, 1)
 
 
 def test_11_header_serialised_again(world: World) -> None:
@@ -323,7 +343,7 @@ def test_23_uri_grammar(world: World, uri: str) -> None:
 
 
 def test_24_header_names_another_sender(world: World) -> None:
-    other = {"sender": w.OTHER_AGENT, "reply_topic": topic_of(w.OTHER_AGENT)}
+    other: dict[str, Any] = {"sender": w.OTHER_AGENT, "reply_topic": topic_of(w.OTHER_AGENT)}
     assert code(world, w.forge(world.agent, STATUS, **other)) == "E_HEADER"
     assert code(world, w.forge(world.agent, STATUS, certificate_sha256=bytes(32))) == "E_HEADER"
 

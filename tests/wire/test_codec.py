@@ -16,7 +16,7 @@ from caroni.wire.codec import TYPE_PREFIX, decode, encode, message_name
 from tests.wire.samples import _JSON, KINDS, strategy
 
 QUICK = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-MORE = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+MORE = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 ID = bytes(range(16))
 
 

@@ -19,11 +19,12 @@ from caroni.wire import caroni_pb2 as pb
 from caroni.wire.codec import TYPE_PREFIX
 from caroni.wire.envelope import Opened, Parked, pre_authentication_encoding
 from caroni.wire.rules import MAX_ENVELOPE
+from caroni.wire.sealing import HEADER_TYPE
 from tests.wire import world as w
 from tests.wire.samples import KINDS
 from tests.wire.world import NOW, STATUS, World
 
-FUZZ = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 WORLD = World()
 LAB = WORLD.opener(mode="lab")
 REQUIRED = WORLD.opener()
@@ -70,7 +71,7 @@ def test_any_envelope(header: bytes, certificate: str, signature: str, url: str,
 @FUZZ
 @given(st.binary(max_size=300), TYPES, st.binary(max_size=200))
 def test_any_header_under_a_good_signature(header: bytes, url: str, value: bytes) -> None:
-    signature = WORLD.agent.sign(pre_authentication_encoding(w.HEADER_TYPE, header))
+    signature = WORLD.agent.sign(pre_authentication_encoding(HEADER_TYPE, header))
     body = w.envelope(header, signature, WORLD.agent.certificate, url, value).SerializeToString()
     assert outcome(REQUIRED, body) == "E_HEADER"
 

@@ -142,7 +142,7 @@ def test_generated_code_is_current(tmp_path: Path) -> None:
 def test_every_message_has_its_rule() -> None:
     for name, descriptor in pb.DESCRIPTOR.message_types_by_name.items():
         options = descriptor.GetOptions()
-        is_part = options.Extensions[pb.part]  # type: ignore[index]
+        is_part = options.Extensions[pb.part]  # type: ignore[index, var-annotated]
         has_rule = options.HasExtension(pb.rule)  # type: ignore[arg-type]
         assert is_part != has_rule, f"{name} needs either a rule or part"
         if not has_rule:
@@ -155,7 +155,8 @@ def test_every_message_has_its_rule() -> None:
         assert name in RULES_BY_NAME, f"{name} has no value class in core.messages"
         if name != "RevocationNotice":
             first = descriptor.fields_by_number[1]
-            assert (first.name, first.message_type.name) == ("signature", "Signature"), name
+            assert first.name == "signature", name
+            assert first.message_type == pb.Signature.DESCRIPTOR, name
         assert RULES_BY_NAME[name].broadcast == bool(RULES_BY_NAME[name].audience)
 
 
