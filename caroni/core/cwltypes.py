@@ -309,14 +309,19 @@ def _check(value: object, type_: CwlType, path: str) -> None:
 def _check_union(value: object, members: list[CwlType], path: str) -> None:
     """The first member that fits is meant (CWL: data model, unions)."""
     deepest: ValueMismatch | None = None
+    last: ValueMismatch | None = None
     for member in members:
         try:
             return _check(value, member, path)
         except ValueMismatch as error:
+            last = error
             if len(error.path) > len(path) and (deepest is None or len(error.path) > len(deepest.path)):
                 deepest = error
     # a fault inside of one alternative says more than "none of them"
-    raise deepest or ValueMismatch(path, describe(members), plain(value))
+    if deepest is not None:
+        raise deepest
+    optional = last is not None and len(members) == 2 and members[0] == "null"
+    raise ValueMismatch(path, describe(members), last.got if last and optional else plain(value))
 
 
 def _check_record(value: object, type_: dict[str, object], path: str) -> None:

@@ -28,6 +28,9 @@ from caroni.cwl.hint import Requirement, look_up, not_a_job
 from caroni.cwl.places import Spot
 from caroni.cwl.types import NamedTypes, last_name
 
+#: Longest name of a step, input or output, in characters.
+MAX_NAME = 200
+
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A declared input or output of a process."""
@@ -266,8 +269,10 @@ def _unique(parameters: Iterable[Any] | None, spot: Spot, what: str) -> list[Any
         name = last_name(parameter if isinstance(parameter, str) else parameter.id)
         if name in seen:
             raise spot.at(index).error(f"the {what} {quoted(name)} is there twice")
-        if not name:
-            raise spot.at(index).error(f"an {what} has no name" if what != "step" else "a step has no name")
+        if not name or len(name) > MAX_NAME or not name.isprintable() or " " in name:
+            raise spot.at(index).error(
+                f"{quoted(name)} is no name for this {what}: write 1 to {MAX_NAME} characters without spaces"
+            )
         seen.add(name)
     return found
 

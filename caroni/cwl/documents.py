@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urldefrag
 
+from cwl_utils.parser import LoadingOptions, load_document_by_yaml
+
 from caroni.core.valuewords import quoted, show
 from caroni.cwl.bundle import Bundle
 from caroni.cwl.fetcher import BASE, ClosedFetcher, member_name, member_uri
@@ -170,9 +172,6 @@ class Documents:
             return self._locate(name, first)
 
     def _cwl_utils(self, name: str, data: Any) -> Any:
-        # imported here because it takes a quarter of a second
-        from cwl_utils.parser import LoadingOptions, load_document_by_yaml
-
         uri = member_uri(name)
         options = LoadingOptions(fetcher=self._fetcher, fileuri=uri, baseuri=BASE)
         return load_document_by_yaml(data, uri, options, load_all=True)

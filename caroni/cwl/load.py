@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from caroni.core.plan import Plan
 from caroni.core.valuewords import quoted
-from caroni.cwl.build import PlanBuilder
 from caroni.cwl.bundle import Bundle
-from caroni.cwl.documents import Documents
 from caroni.errors import DocumentError
 
 
@@ -25,11 +23,16 @@ def load(bundle: Bundle, entry: str | None = None) -> Plan:
         DocumentError: the document is wrong; the text begins with ``file:line:column:``.
         UnsupportedFeature: it is valid CWL that this version cannot run (exit code 33).
     """
+    # the parser and the graph library take half a second to import; a command that only asks need not wait
+    from caroni.cwl.build import PlanBuilder
+    from caroni.cwl.documents import Documents
+
     documents = Documents(bundle)
     process = documents.entry(entry)
     if process.kind != "Workflow":
+        article = "an" if process.kind[0] in "EO" else "a"
         raise process.spot.at("class").unsupported(
-            f"a {process.kind} cannot be run by itself yet: write a Workflow with a step that runs it"
+            f"{article} {process.kind} cannot be run by itself yet: write a Workflow with a step that runs it"
         )
     try:
         return PlanBuilder(documents, process).build()

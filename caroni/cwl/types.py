@@ -7,6 +7,7 @@ from typing import Any
 from caroni.core.cwltypes import MAX_TYPE_DEPTH, SIMPLE, BadType, parse
 from caroni.core.plan import CwlType
 from caroni.core.valuewords import quoted
+from caroni.cwl.fetcher import BASE
 
 #: shortcuts that only a CommandLineTool has; as an interface they are Files
 _STREAMS = frozenset({"stdin", "stdout", "stderr"})
@@ -71,4 +72,6 @@ class NamedTypes:
 
 def last_name(identifier: str) -> str:
     """The name at the end of an absolute identifier (``mem://bundle/wf.cwl#main/step/input``)."""
+    if identifier.startswith(BASE) and "#" not in identifier:
+        return ""  # an empty name leaves only the document
     return identifier.rpartition("#")[2].rpartition("/")[2]

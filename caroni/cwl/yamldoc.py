@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from caroni.core.valuewords import quoted
 from caroni.errors import DocumentError
@@ -82,8 +81,12 @@ class _Reader:
     def __init__(self, text: str, name: str, places: bool) -> None:
         self._name = name
         self._places = places
-        self._new_map: Callable[[], Any] = CommentedMap if places else dict
-        self._new_seq: Callable[[], Any] = CommentedSeq if places else list
+        self._new_map: Callable[[], Any] = dict
+        self._new_seq: Callable[[], Any] = list
+        if places:
+            from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+            self._new_map, self._new_seq = CommentedMap, CommentedSeq
         if len(text) > MAX_BYTES or (len(text) * 4 > MAX_BYTES and len(_encoded(text)) > MAX_BYTES):
             raise DocumentError(f"the document is larger than {MAX_BYTES // 1024 // 1024} MiB", file=name)
         self._text = text
