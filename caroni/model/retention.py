@@ -28,11 +28,14 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """How long things stay, in microseconds, and how much the ledger may hold, in bytes."""
 
     workflows: int = 30 * DAY
-    jobs: int = 30 * DAY
+    #: an agent's jobs after their release; those that no manager has released stay
+    released_jobs: int = DAY
+    #: an agent's offers that came to nothing
+    offers: int = 30 * DAY
     ledger: int = 30 * DAY
     ledger_bytes: int = 2 * 1024**3
     commands: int = 30 * DAY
-    quarantine: int = 90 * DAY
+    quarantine: int = 30 * DAY
     tombstones: int = 30 * DAY
 
 
@@ -74,6 +77,7 @@ _MANAGER_PROTECTS = (
     " OR w.workflow_uuid IN (SELECT r.workflow_uuid FROM offer o JOIN request r"
     " ON r.request_uuid = o.request_uuid WHERE o.offer_uuid = i.offer_uuid)))"
 )
+_RELEASED_BEFORE = "released AND (CASE WHEN ended_at > 0 THEN ended_at ELSE created_at END) < ?"
 _OPEN = f"'{AgentOfferState.OPEN}'"
 _AGENT_PROTECTS = (
     "(EXISTS (SELECT 1 FROM agent_job j WHERE NOT j.released AND j.job_uuid = i.job_uuid)"
@@ -141,17 +145,20 @@ async def _prune_workflows(
             gone.workflows.append(bytes.fromhex(uuid))
 
 
+async def released_jobs(database: Database, older_than: int) -> list[bytes]:
+    """See :meth:`~caroni.model.store.Store.released_jobs`."""
+    rows = await database.fetch(f"SELECT job_uuid FROM agent_job WHERE {_RELEASED_BEFORE}", older_than)
+    return [bytes.fromhex(row[0]) for row in rows]
+
+
 async def _prune_jobs(database: Database, now: int, keep: Retention, next_rev: NextRev, gone: Pruned) -> None:
     sql = database.dialect.sql
-    query = (
-        "SELECT job_uuid, manager, offer_uuid FROM agent_job WHERE released AND"
-        f" (CASE WHEN ended_at > 0 THEN ended_at ELSE created_at END) < ? LIMIT {_STEP}"
-    )
+    query = f"SELECT job_uuid, manager, offer_uuid FROM agent_job WHERE {_RELEASED_BEFORE} LIMIT {_STEP}"
     jobs, offers = mapping(AgentJob, database.dialect), mapping(AgentOffer, database.dialect)
     of_job = "WHERE job_uuid = ? AND manager = ?"
     delete_jobs = [sql(f"DELETE FROM {t} {of_job}") for t in ("agent_input", "agent_output", jobs.table)]
     delete_offer = sql(f"DELETE FROM {offers.table} WHERE offer_uuid = ? AND manager = ?")
-    while victims := await database.fetch(query, now - keep.jobs):
+    while victims := await database.fetch(query, now - keep.released_jobs):
         keys = [(row[0], row[1]) for row in victims]
         named = [(row[2], row[1]) for row in victims if row[2]]
 
@@ -175,7 +182,7 @@ async def _prune_jobs(database: Database, now: int, keep: Retention, next_rev: N
         " AND due < ? AND NOT EXISTS (SELECT 1 FROM agent_job j WHERE j.offer_uuid = o.offer_uuid"
         f" AND j.manager = o.manager) LIMIT {_STEP}"
     ).format(_names([AgentOfferState.REJECTED, AgentOfferState.EXPIRED, AgentOfferState.REVOKED]))
-    while victims := await database.fetch(query, now - keep.jobs, now):
+    while victims := await database.fetch(query, now - keep.offers, now):
         keys = [(row[0], row[1]) for row in victims]
 
         def stones_too(keys: list[tuple[str, str]] = keys) -> list[Statement]:

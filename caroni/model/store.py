@@ -256,6 +256,13 @@ class Store:
         """Outputs staged under the jobs of a workflow, also of attempts that did not win."""
         return await queries.job_outputs(self._database, workflow_uuid, limit, skip)
 
+    async def released_jobs(self, older_than: int) -> list[bytes]:
+        """An agent's released jobs that ended before ``older_than`` (wall microseconds) and have a row still.
+
+        Their files can go; take them before :meth:`prune` takes the rows.
+        """
+        return await retaining.released_jobs(self._database, older_than)
+
     # --- retention -------------------------------------------------------------------------------
 
     async def prune(self, now: int, retention: Retention | None = None) -> Pruned:

@@ -86,6 +86,8 @@ async def test_released_jobs_go_with_their_offer(open_store: Open) -> None:
     ]
     for rows in (gone, unreleased, {AgentOffer: offers}):
         await store.commit(Unit(rows=rows))
+    assert await store.released_jobs(NOW) == []
+    assert await store.released_jobs(NOW + 1) == [gone[AgentJob][0].job_uuid]
     pruned = await store.prune(LATER)
     assert pruned.jobs == [gone[AgentJob][0].key]
     assert set(pruned.offers) == {gone[AgentOffer][0].key, offers[1].key}
@@ -105,12 +107,12 @@ async def test_inbox_commands_and_quarantine_go_after_their_time(open_store: Ope
     for _ in range(2):
         await store.add_command("drain", "{}", NOW)
     first = (await store.new_commands())[0].id
-    quarantine = [QuarantineRow(key=ids(), kind="message", last_at=NOW + n * DAY) for n in (0, 100)]
+    quarantine = [QuarantineRow(key=ids(), kind="message", last_at=NOW + n * DAY) for n in (0, 70)]
     done = CommandDone(id=first, state="done", result="null", at=NOW)
     await store.commit(Unit(quarantine=quarantine, commands=[done]))
     pruned = await store.prune(NOW + 4500)
     assert (pruned.inbox, pruned.commands, pruned.quarantine) == (4500, 0, 0)
-    pruned = await store.prune(NOW + 91 * DAY)
+    pruned = await store.prune(NOW + 91 * DAY, Retention(commands=90 * DAY))
     assert (pruned.inbox, pruned.commands, pruned.quarantine) == (500, 1, 1)
     assert await tables(store) == {"command": 1, "quarantine": 1}
 
