@@ -41,7 +41,11 @@ def caused_by(message_id: bytes) -> Iterator[None]:
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger whose lines say ``name`` (a short word: ``pump``, ``bus``, ``job``)."""
+    """A logger whose lines say ``name`` (a short word: ``pump``, ``bus``, ``job``).
+
+    It follows every :func:`configure`. A busy loop takes ``.bind()`` of it once after that: a line below
+    the level then costs a tenth of a microsecond instead of two and a half.
+    """
     return cast("FilteringBoundLogger", structlog.get_logger(part=name))
 
 

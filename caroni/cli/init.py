@@ -31,6 +31,12 @@ def init(
     ] = None,
     passphrase_file: PassphraseFile = None,
     broker: Annotated[str, typer.Option(help="URL of the broker.")] = "amqp://localhost/",
+    database: Annotated[
+        str, typer.Option(help="A local file, or postgres://USER@HOST:5432/NAME without the password.")
+    ] = "sqlite://caroni.db",
+    database_password_file: Annotated[
+        Path | None, typer.Option(help="File (mode 0600) with the PostgreSQL password.", show_default=False)
+    ] = None,
     allow_manager: Annotated[
         list[str] | None,
         typer.Option(help="For an agent: whose jobs it runs (default: its own site's managers). Repeatable."),
@@ -57,6 +63,8 @@ def init(
             site=site,
             name=name,
             broker=broker,
+            database=database,
+            database_password_file=database_password_file,
             allow_managers=allow_manager or (),
             trust_agents=trust_agent or (),
             ca=ca,

@@ -91,9 +91,9 @@ def _database(config: Config, shown: str) -> None:
         _ = url.port
     except ValueError as error:
         raise ConfigError(f"{shown}: [database] url: {error}") from None
-    if url.scheme not in ("sqlite", "postgres") or not config.database.url.partition("://")[2]:
+    if url.scheme not in ("sqlite", "postgres", "postgresql") or not config.database.url.partition("://")[2]:
         raise ConfigError(f"{shown}: [database] url must be sqlite://FILE or postgres://USER@HOST:5432/NAME")
-    if url.scheme == "postgres" and url.password:
+    if url.scheme != "sqlite" and url.password:
         raise ConfigError(
             f"{shown}: [database] url holds a password; put it in a file of mode 0600 and name that in "
             "password_file"

@@ -128,7 +128,7 @@ def _path(kind: type, value: Any) -> Any:
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[str, str]) -> None:
     """Put the values of environment variables over those of the file."""
     top = keys(Config)
-    for variable in sorted(environ):
+    for variable in sorted(environ, key=lambda name: ("__" in name, name)):  # the role first
         if not variable.startswith("CARONI_") or variable.startswith(_NOT_OURS):
             continue
         section, separator, name = variable.removeprefix("CARONI_").lower().partition("__")
@@ -146,6 +146,8 @@ def _overlay(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[str,
                 for k in keys(key.struct)
             ]
             raise ConfigError(f"environment: unknown key {safe_line(variable)}{_nearest(variable, known)}")
+        if section in ("manager", "agent") and section != raw.get("role"):
+            continue  # an environment that a manager and an agent on one host share
         if isinstance(raw.setdefault(section, {}), dict):
             raw[section][name] = _from_environment(variable, environ[variable], keys(table)[name])
             origins[f"{section}.{name}"] = variable

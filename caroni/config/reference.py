@@ -25,7 +25,8 @@ is in effect and where each value came from.
 - **Secrets** are paths to files of mode 0600, never values.
 - **Environment variables** named `CARONI_<SECTION>__<KEY>` replace a key of a section, for example
   `CARONI_AMQP__URL=amqps://broker.example/`; `CARONI_SITE` and the other top-level keys likewise. Text is
-  taken as it is; numbers, booleans and lists as TOML spells them. An unknown name with `__` is an error.
+  taken as it is; numbers, booleans and lists as TOML spells them. An unknown name with `__` is an error;
+  those of `[manager]` mean nothing to an agent and the other way round, so that both may share them.
   (`CARONI_ENV_<name>` is how job bodies see their inputs and never configuration.)
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from caroni.errors import ConfigError, UsageError
 from caroni.execution.definition import JobDefinition, decode_definition, load_definition
 from caroni.services.stores import now, opened, require_role
 from caroni.text import safe_line
+
+if TYPE_CHECKING:
+    from caroni.model.store import Store
 
 _WHAT = "job definitions"
 
@@ -148,17 +152,27 @@ async def definitions(loaded: Loaded) -> list[Definition]:
     if loaded.config.agent.definitions == "files":
         return definition_files(loaded.config.agent.definitions_dir)
     async with opened(loaded, "agent", _WHAT, read_only=True) as store:
-        rows = await store.job_definitions()
-    return [
-        Definition(
-            definition=decode_definition(row.body),
-            revision=row.revision,
-            active=row.active,
-            source=row.yaml,
-            created_at=row.created_at,
+        return await stored(store)
+
+
+async def stored(store: Store) -> list[Definition]:
+    """The newest revision of each definition in an agent's database, by name.
+
+    One whose body is not what its digest says is never active: somebody has changed it by hand.
+    """
+    found = []
+    for row in await store.job_definitions():
+        read = decode_definition(row.body)
+        found.append(
+            Definition(
+                definition=read,
+                revision=row.revision,
+                active=row.active and read.digest == row.digest and read.name == row.name,
+                source=row.yaml,
+                created_at=row.created_at,
+            )
         )
-        for row in rows
-    ]
+    return found
 
 
 async def definition(loaded: Loaded, name: str) -> Definition:

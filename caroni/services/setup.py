@@ -42,6 +42,8 @@ async def make_directory(
     site: str,
     name: str,
     broker: str = "amqp://localhost/",
+    database: str = "sqlite://caroni.db",
+    database_password_file: Path | None = None,
     allow_managers: Sequence[str] = (),
     trust_agents: Sequence[str] = (),
     ca: Path | None = None,
@@ -56,6 +58,8 @@ async def make_directory(
         site: who vouches for the identity.
         name: its name within site and role.
         broker: URL of the broker.
+        database: URL of the database; a file in the directory by default.
+        database_password_file: file (0600) that holds its password, for PostgreSQL.
         allow_managers: identity patterns of the managers an agent works for; its own site's by default.
         trust_agents: identity patterns of the agents a manager takes offers of; likewise.
         ca: directory of the site's CA, if it is on this host: the certificate is issued at once.
@@ -70,7 +74,16 @@ async def make_directory(
     _patterns("--allow-manager", allow_managers, "manager", only_for="agent", role=role)
     _patterns("--trust-agent", trust_agents, "agent", only_for="manager", role=role)
     directory = _absolute(directory)
-    text = starter(role, site, name, broker=broker, allow_managers=allow_managers, trust_agents=trust_agents)
+    text = starter(
+        role,
+        site,
+        name,
+        broker=broker,
+        database=database,
+        database_password_file=str(_absolute(database_password_file)) if database_password_file else "",
+        allow_managers=allow_managers,
+        trust_agents=trust_agents,
+    )
     loaded = _understood(text, directory)
     authority = CertificateAuthority.load(ca, ca_passphrase) if ca is not None else None
     if authority is not None and authority.site != site:

@@ -24,7 +24,8 @@ url = {broker}
 
 [database]
 # A file on a local disk, or postgres://USER@HOST:5432/NAME with password_file.
-url = "sqlite://caroni.db"
+url = {database}
+{database_password}
 
 [log]
 level = "info"       # debug, info, warning, error
@@ -78,6 +79,8 @@ def starter(
     name: str,
     *,
     broker: str,
+    database: str = "sqlite://caroni.db",
+    database_password_file: str = "",
     allow_managers: Sequence[str] = (),
     trust_agents: Sequence[str] = (),
 ) -> str:
@@ -88,11 +91,21 @@ def starter(
         site: who vouches for the identity.
         name: the identity's name.
         broker: URL of the broker, without a password.
+        database: URL of the database, without a password.
+        database_password_file: where its password is, if it needs one.
         allow_managers: identity patterns for an agent; without any, all managers of its own site.
         trust_agents: identity patterns for a manager; without any, all agents of its own site.
     """
     text = _HEAD.format(
-        role=role, role_text=_toml(role), site=_toml(site), name=_toml(name), broker=_toml(broker)
+        role=role,
+        role_text=_toml(role),
+        site=_toml(site),
+        name=_toml(name),
+        broker=_toml(broker),
+        database=_toml(database),
+        database_password=f"password_file = {_toml(database_password_file)}"
+        if database_password_file
+        else '# password_file = "database.password"',
     )
     if role == "manager":
         text += _MANAGER.format(submitters=_toml(f"caroni://{site}/submitter/*"))

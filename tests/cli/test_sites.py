@@ -69,3 +69,18 @@ def test_a_job_is_tested_from_its_file(caroni):
     assert result["state"] == "completed"
     assert result["outputs"] == {"shouted": "OK"}
     assert result["exit_code"] == 0
+
+
+def test_a_manager_on_postgresql(tmp_path, postgres_cluster, postgres_database):
+    def caroni(*arguments: object) -> str:
+        result = process(*arguments, cwd=tmp_path)
+        assert result.code == 0, result.err
+        return result.out
+
+    url = postgres_cluster.url(postgres_database)
+    caroni("init", "manager", "m2", "--site", "a.example", "--name", "m2", "--database", url)
+    assert "(postgresql, role manager" in caroni("db", "check", "--config", "m2")
+    assert "revision 1" in caroni("template", "add", CHAIN, "--config", "m2")
+    assert "text-chain" in caroni("template", "list", "--config", "m2")
+    assert "no workflows" in process("list", "--config", tmp_path / "m2").err
+    assert "there is no workflow" in process("show", "abcd", "--config", tmp_path / "m2").refused()

@@ -80,6 +80,7 @@ def test_environment_replaces_and_is_named_as_origin(tmp_path):
         "CARONI_CONFIG": "elsewhere",
         "CARONI_ENV_a__b": "an input of some job",
         "CARONI_DEBUG": "1",
+        "CARONI_AGENT__SLOTS": "7",
     }
     loaded = load_config(path, environ)
     assert loaded.config.amqp.url == "amqps://two.example/"
@@ -156,6 +157,21 @@ def test_mistakes_in_the_environment(tmp_path, variable, value, expected):
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, HEAD), {variable: value})
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[amqp]\nurl = "amqp://127.0.0.1:5673/v"\n',
+        '[amqp]\nurl = "amqp://guest:guest@localhost/"\n',
+        '[amqp]\nurl = "amqp://[::1]/"\n',
+        '[amqp]\nurl = "amqp://far.example/"\nallow_plain = true\n',
+        '[amqp]\nurl = "amqp://far.example/"\n[security]\nmode = "lab"\n',
+        '[amqp]\nurl = "amqps://u@far.example/"\npassword_file = "x"\n',
+    ],
+)
+def test_brokers_that_are_taken(tmp_path, text):
+    assert load_config(write(tmp_path, HEAD + text), {}).config.amqp.url
 
 
 def test_missing_and_unreadable_files(tmp_path):
