@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -429,7 +428,7 @@ class AgentRole:
 
     async def announce(self, state: PresenceState = PresenceState.ONLINE) -> None:
         """Tell the managers that are listening that this agent is here, and what it can run."""
-        self._number = max(self._number + 1, time.time_ns() // 1_000_000)
+        self._number = max(self._number + 1, self._clock.now() // 1000)
         presence = AgentPresence(
             state=state,
             job_types=tuple(self.job_types)[:1000],

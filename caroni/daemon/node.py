@@ -1,0 +1,323 @@
+"""One manager or agent as a running thing: role, engine, outbox, bus and store, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from caroni.core.agent.state import AgentPolicy, AgentSettings
+from caroni.core.manager.state import ManagerPolicy, ManagerSettings
+from caroni.core.messages import PresenceState
+from caroni.core.plan import DAY
+from caroni.daemon.agent import AgentRole, Connected, DefinitionsChanged
+from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
+from caroni.daemon.engine import Engine
+from caroni.daemon.manager import ManagerRole
+from caroni.daemon.outbox import Outbox
+from caroni.daemon.ports import Bus, Clock, QueueSpec
+from caroni.execution.executor import Executor
+from caroni.model.retention import Retention
+from caroni.model.store import Store
+from caroni.model.unit import CommandDone, Unit
+from caroni.plugins.manager import Plugins
+from caroni.trust.keys import Signer
+from caroni.trust.store import TrustStore
+from caroni.wire.envelope import Opener, Sealer
+from caroni.wire.topics import broadcast_key, short_id
+
+log = structlog.get_logger()
+
+#: seconds between looks at the command table (foreign processes write it, nothing announces them)
+COMMAND_POLL = 0.5
+#: seconds between sweeps of what has had its time
+SWEEP = 3600.0
+#: seconds that a clean stop waits for what is on its way to the broker
+FLUSH = 10.0
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Who a node is and whom it believes."""
+
+    signer: Signer
+    trust: TrustStore
+    federation: str = "default"
+    mode: str = "required"
+    skew: int = 300_000_000
+
+    @property
+    def uri(self) -> str:
+        """The certified identity."""
+        return self.signer.uri
+
+
+async def stream_id(store: Store, clock: Clock) -> int:
+    """This database's lineage: fixed when it is first used, higher after a restore."""
+    known = (await store.settings()).get("stream_id")
+    if known is not None:
+        return int(known)
+    new = clock.now() // 1000
+    await store.commit(Unit(now=clock.now(), settings={"stream_id": str(new)}))
+    return new
+
+
+class Node:
+    """A manager or an agent between ``start`` and ``stop``."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        stream: int,
+        retention: Retention | None = None,
+    ) -> None:
+        self.identity = identity
+        self.store = store
+        self.bus = bus
+        self.clock = clock
+        self._retention = retention or Retention()
+        dice = random.SystemRandom()
+        wake = asyncio.Event()
+        self.outbox = Outbox(
+            store=store,
+            bus=bus,
+            sealer=Sealer(identity.signer, identity.uri, identity.federation),
+            clock=clock,
+            dice=dice,
+            stream_id=stream,
+            wake=wake.set,
+        )
+        self.opener = Opener(identity.trust, identity.uri, identity.federation, identity.mode, identity.skew)
+        self._dice = dice
+        self._wake = wake
+        self._tasks: list[asyncio.Task[None]] = []
+        self.engine: Engine
+        self.role: ManagerRole | AgentRole
+
+    def _make_engine(self, role: ManagerRole | AgentRole) -> None:
+        self.role = role
+        self.engine = Engine(
+            role=role,
+            store=self.store,
+            bus=self.bus,
+            opener=self.opener,
+            outbox=self.outbox,
+            clock=self.clock,
+            dice=self._dice,
+            wake=self._wake,
+        )
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Recover first, then work, then listen; the broker may be away."""
+        await self.role.load()
+        await self.outbox.load()
+        await self._before_listening()
+        self._tasks.append(asyncio.create_task(self.engine.run(), name=f"engine of {self.identity.uri}"))
+        await self.bus.start(self._queues(), self.engine.deliver, self._connected)
+        self._tasks.append(asyncio.create_task(self._commands()))
+        self._tasks.append(asyncio.create_task(self._sweeps()))
+
+    async def _before_listening(self) -> None:
+        """What a role does once its rows are loaded."""
+
+    def _queues(self) -> Sequence[QueueSpec]:
+        raise NotImplementedError
+
+    def _connected(self) -> None:
+        self.engine.connected()
+
+    async def wait(self) -> None:
+        """Until the engine ends: by ``stop``, or by a bug of our own (raised)."""
+        await asyncio.shield(self._tasks[0])
+
+    async def stop(self) -> None:
+        """Finish the current unit of work, let go of what is on its way; jobs run on."""
+        await self.bus.pause()
+        self.engine.stop()
+        for task in self._tasks[1:]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.role.close()
+        await self.outbox.flush(FLUSH)
+        unit = Unit(now=self.clock.now())
+        self.outbox.ride_along(unit)
+        with contextlib.suppress(Exception):  # a lost mark is a repeat that the receiver's inbox knows
+            await self.store.commit(unit)
+        await self.bus.close()
+        await self.store.close()
+
+    # --- beside the engine -------------------------------------------------------------------
+
+    async def _commands(self) -> None:
+        while True:
+            try:
+                done = [await self._command(c.id, c.kind, c.args) for c in await self.store.new_commands()]
+                if done:
+                    await self.store.commit(Unit(now=self.clock.now(), commands=done))
+            except Exception as error:
+                log.warning("commands not read: trying again", error=str(error))
+            await asyncio.sleep(COMMAND_POLL)
+
+    async def _command(self, id: int, kind: str, args: str) -> CommandDone:
+        now = self.clock.now()
+        try:
+            result = await self.command(kind, args)
+        except Exception as error:
+            log.warning("command failed", command=kind, error=str(error))
+            return CommandDone(id=id, state="failed", result=msgspec.json.encode(str(error)).decode(), at=now)
+        return CommandDone(id=id, state="done", result=result, at=now)
+
+    async def command(self, kind: str, args: str) -> str:
+        """Carry out one command from the database; gives JSON text."""
+        raise ValueError(f"unknown command {kind}")
+
+    async def _sweeps(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await self.store.prune(self.clock.now(), self._retention)
+                await self._sweep()
+            except Exception as error:
+                log.warning("sweep failed: trying again later", error=str(error))
+
+    async def _sweep(self) -> None:
+        """What a role removes besides rows."""
+
+
+class ManagerNode(Node):
+    """A manager."""
+
+    role: ManagerRole
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        stream: int,
+        settings: ManagerSettings,
+        policy: ManagerPolicy,
+        plugins: Plugins,
+        retention: Retention | None = None,
+    ) -> None:
+        super().__init__(
+            identity=identity, store=store, bus=bus, clock=clock, stream=stream, retention=retention
+        )
+        self._make_engine(
+            ManagerRole(
+                store=store,
+                clock=clock,
+                settings=settings,
+                policy=policy,
+                plugins=plugins,
+                say=self.outbox.say,
+            )
+        )
+
+    def _queues(self) -> Sequence[QueueSpec]:
+        return manager_queues(short_id(self.identity.uri))
+
+
+class AgentNode(Node):
+    """An agent."""
+
+    role: AgentRole
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        store: Store,
+        bus: Bus,
+        clock: Clock,
+        stream: int,
+        settings: AgentSettings,
+        policy: AgentPolicy,
+        plugins: Plugins,
+        executors: Mapping[str, Executor],
+        directory: Path,
+        log_tail: bool = False,
+        presence_interval: float = 60.0,
+        retention: Retention | None = None,
+        released_jobs: int = DAY,
+    ) -> None:
+        super().__init__(
+            identity=identity, store=store, bus=bus, clock=clock, stream=stream, retention=retention
+        )
+        self._presence_interval = presence_interval
+        self._released_jobs = released_jobs
+        self._announce = asyncio.Event()
+        self._make_engine(
+            AgentRole(
+                store=store,
+                clock=clock,
+                settings=settings,
+                policy=policy,
+                plugins=plugins,
+                executors=executors,
+                stage_dir=directory / "stage",
+                say=self.outbox.say,
+                log_tail=log_tail,
+            )
+        )
+
+    def _keys(self) -> list[str]:
+        return [broadcast_key(name).rpartition(".")[2] for name in self.role.job_types]
+
+    def _queues(self) -> Sequence[QueueSpec]:
+        plain = self.identity.mode == "lab"
+        return agent_queues(short_id(self.identity.uri), self._keys(), plain=plain)
+
+    async def _before_listening(self) -> None:
+        await self.role.start(self.engine.happen)
+
+    async def start(self) -> None:
+        await super().start()
+        self._tasks.append(asyncio.create_task(self._presence()))
+
+    def _connected(self) -> None:
+        super()._connected()
+        self.engine.happen(Connected())
+        self._announce.set()
+
+    async def _presence(self) -> None:
+        """Say that this agent is here: at every connection, when its job types change, and now and then."""
+        while True:
+            if self.bus.connected:
+                await self.role.announce()
+            self._announce.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._presence_interval):
+                    await self._announce.wait()
+
+    async def command(self, kind: str, args: str) -> str:
+        if kind != "reload-definitions":
+            return await super().command(kind, args)
+        if await self.role.load_definitions():
+            queue = agent_queues(short_id(self.identity.uri), [])[1].name
+            plain = self.identity.mode == "lab"
+            await self.bus.bind(queue, broadcast_keys(self._keys(), plain=plain))
+        self.engine.happen(DefinitionsChanged())
+        self._announce.set()
+        log.info("job definitions read", active=len(self.role.job_types))
+        return msgspec.json.encode(self.role.job_types).decode()
+
+    async def _sweep(self) -> None:
+        await self.role.sweep(self.clock.now() - self._released_jobs)
+
+    async def goodbye(self) -> None:
+        """Tell managers that this agent goes (a clean stop)."""
+        if self.bus.connected:
+            await self.role.announce(PresenceState.OFFLINE)

@@ -1,0 +1,248 @@
+"""A submitter's seat at the broker: it knows a manager's name, and neither a database nor an inbox.
+
+Its queue is exclusive and goes with the connection. What managers push is best effort, so whoever waits
+also asks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import structlog
+
+from caroni.core.messages import (
+    Json,
+    Message,
+    OnFailure,
+    Reserve,
+    WorkFlowCreate,
+    WorkFlowCreated,
+    WorkFlowRejected,
+    WorkFlowStatusRequest,
+    WorkFlowStatusUpdate,
+)
+from caroni.daemon.bus.topology import submitter_queues
+from caroni.daemon.node import Identity
+from caroni.daemon.outbox import routing_key
+from caroni.daemon.ports import Bus, Clock, Delivery, Outcome, Publish
+from caroni.errors import CaroniError, MessageRejected, TransientError
+from caroni.wire.bundle import Part, pack
+from caroni.wire.codec import encode
+from caroni.wire.envelope import Opener, Parked, Sealer, permit
+from caroni.wire.topics import short_id, topic_of
+
+log = structlog.get_logger()
+
+#: seconds after which an unanswered question is asked again
+ASK_AGAIN = 10.0
+#: workflow states that do not change any more
+ENDED = frozenset({"completed", "failed", "cancelled"})
+
+
+class Rejected(CaroniError):
+    """The manager refuses the workflow; the text says why."""
+
+
+class NoAnswer(CaroniError):
+    """The manager has not answered (it may be offline: the request waits in its queue)."""
+
+
+class NoBroker(TransientError):
+    """The broker is not in reach."""
+
+
+class Submitter:
+    """Submits to one manager and follows what becomes of it."""
+
+    def __init__(self, *, identity: Identity, manager: str, bus: Bus, clock: Clock) -> None:
+        self._identity = identity
+        self._manager = manager
+        self._bus = bus
+        self._clock = clock
+        self._dice = random.SystemRandom()
+        self._sealer = Sealer(identity.signer, identity.uri, identity.federation)
+        self._opener = Opener(identity.trust, identity.uri, identity.federation, identity.mode, identity.skew)
+        self._stream = clock.now() // 1000
+        self._sequence = 0
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue(maxsize=10_000)
+        self._connected = asyncio.Event()
+        self._acks: set[asyncio.Task[None]] = set()
+
+    async def start(self, seconds: float = 10.0) -> None:
+        """Connect.
+
+        Raises:
+            NoBroker: not within ``seconds``.
+        """
+        nonce = self._dice.randbytes(6).hex()
+        queues = submitter_queues(short_id(self._identity.uri), nonce)
+        await self._bus.start(queues, self._deliver, self._connected.set)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._connected.wait()
+        except TimeoutError:
+            raise NoBroker("the broker is not in reach") from None
+
+    async def close(self) -> None:
+        """Let go of the broker."""
+        await self._bus.close()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._bus.ack([delivery]))
+        self._acks.add(task)
+        task.add_done_callback(self._acks.discard)
+        try:
+            opened = self._opener.open(delivery.body, self._clock.now(), delivery.reply_to)
+        except (MessageRejected, Parked) as verdict:
+            log.warning("message refused", verdict=str(verdict))
+            return
+        if opened.sender != self._manager:
+            return
+        for item in opened.items:
+            with contextlib.suppress(MessageRejected, asyncio.QueueFull):
+                if item.message is not None:
+                    permit(opened.role, item.message)
+                    self._inbox.put_nowait(item.message)
+
+    async def _send(self, message: Message, conversation_id: bytes) -> None:
+        type_url, value = encode(message)
+        message_id = self._dice.randbytes(16)
+        self._sequence += 1
+        payload = pack([Part(message_id, conversation_id, b"", type_url, value)])
+        sealed = self._sealer.seal(
+            payload,
+            self._manager,
+            message_id,
+            conversation_id,
+            b"",
+            self._clock.now(),
+            self._stream,
+            self._sequence,
+        )
+        outcome = await self._bus.publish(
+            Publish(
+                routing_key=routing_key(self._manager, message),
+                body=sealed,
+                message_id=message_id.hex(),
+                type=type(message).__name__,
+                reply_to=topic_of(self._identity.uri),
+                correlation_id=conversation_id.hex(),
+            )
+        )
+        if outcome is Outcome.UNROUTABLE:
+            raise NoAnswer(f"{self._manager} has no queue at this broker: was it ever started there?")
+
+    # --- what one does here ------------------------------------------------------------------
+
+    def new_create(
+        self,
+        template: str,
+        inputs: dict[str, Json],
+        *,
+        name: str = "",
+        watch: bool = True,
+        kill_on_failure: bool = False,
+        reserve_all: bool = False,
+        submit_uuid: bytes = b"",
+    ) -> WorkFlowCreate:
+        """A submit; sending it twice makes one workflow."""
+        return WorkFlowCreate(
+            template_name=template,
+            wf_name=name or template,
+            inputs=inputs,
+            submit_uuid=submit_uuid or self._dice.randbytes(16),
+            watch=watch,
+            on_failure=OnFailure.KILL if kill_on_failure else OnFailure.DRAIN,
+            reserve=Reserve.ALL if reserve_all else Reserve.READY,
+        )
+
+    async def submit(self, create: WorkFlowCreate, seconds: float = 30.0) -> WorkFlowCreated:
+        """Send a submit until it is answered.
+
+        Raises:
+            Rejected: the manager refuses.
+            NoAnswer: not within ``seconds``; the request waits in the manager's queue.
+            TransientError: the broker went away.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._send(create, create.submit_uuid)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ASK_AGAIN):
+                            return await self._answer_to(create)
+        except TimeoutError:
+            raise NoAnswer(
+                f"{self._manager} has not answered within {seconds:.0f} s;"
+                " the request waits in its queue, submitting again makes no second workflow"
+            ) from None
+
+    async def _answer_to(self, create: WorkFlowCreate) -> WorkFlowCreated:
+        while True:
+            message = await self._inbox.get()
+            if isinstance(message, WorkFlowCreated) and message.submit_uuid == create.submit_uuid:
+                return message
+            if isinstance(message, WorkFlowRejected) and message.submit_uuid == create.submit_uuid:
+                raise Rejected(message.reason)
+
+    async def follow(self, workflow_uuid: bytes) -> AsyncIterator[WorkFlowStatusUpdate]:
+        """Every status of a workflow that comes, until its end; asks when none comes for a while."""
+        while True:
+            try:
+                async with asyncio.timeout(ASK_AGAIN):
+                    message = await self._inbox.get()
+            except TimeoutError:
+                with contextlib.suppress(TransientError):
+                    await self._ask(workflow_uuid)
+                continue
+            if not isinstance(message, WorkFlowStatusUpdate):
+                continue
+            if message.error and not message.workflows:
+                raise CaroniError(message.error)
+            if message.workflows and message.workflows[0].workflow_uuid == workflow_uuid:
+                yield message
+                if message.workflows[0].state in ENDED:
+                    return
+
+    async def _ask(self, workflow_uuid: bytes) -> None:
+        request = self._dice.randbytes(16)
+        await self._send(
+            WorkFlowStatusRequest(
+                request_uuid=request, workflow_uuid=workflow_uuid, watch=bool(workflow_uuid)
+            ),
+            request,
+        )
+
+    async def watch(self, workflow_uuid: bytes) -> AsyncIterator[WorkFlowStatusUpdate]:
+        """As :meth:`follow`, for a workflow that was submitted earlier."""
+        await self._ask(workflow_uuid)
+        async for update in self.follow(workflow_uuid):
+            yield update
+
+    async def status(
+        self, workflow_uuid: bytes = b"", page: int = 0, seconds: float = 30.0
+    ) -> WorkFlowStatusUpdate:
+        """The status of one workflow, or a page of this submitter's own.
+
+        Raises:
+            NoAnswer: not within ``seconds``.
+            CaroniError: the manager says so: no such workflow.
+        """
+        request = self._dice.randbytes(16)
+        ask = WorkFlowStatusRequest(request_uuid=request, workflow_uuid=workflow_uuid, page=page)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._send(ask, request)
+                while True:
+                    message = await self._inbox.get()
+                    if not isinstance(message, WorkFlowStatusUpdate):
+                        continue
+                    if message.error and not message.workflows:
+                        raise CaroniError(message.error)
+                    if message.request_uuid == request:
+                        return message
+        except TimeoutError:
+            raise NoAnswer(f"{self._manager} has not answered within {seconds:.0f} s") from None
