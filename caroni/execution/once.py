@@ -14,6 +14,10 @@ from caroni.execution.local import LocalExecutor
 from caroni.execution.spool import SpoolSettings
 
 
+#: seconds that a killed job has to end
+_KILL_WAIT = 15.0
+
+
 class _One:
     """Callbacks that wait for a single job."""
 
@@ -49,11 +53,14 @@ async def run_once(
     spec = JobSpec(
         manager="", job_uuid=job_uuid, request_uuid=bytes(16), definition=definition, inputs=dict(inputs)
     )
+    ended = one.outcome
     try:
         await executor.launch([spec])
-        return await one.outcome
+        return await asyncio.shield(ended)
     except asyncio.CancelledError:
         await executor.signal(job_uuid, "kill", 0)
+        # the supervisor reads the wish from the directory, which the caller may delete once this is over
+        await asyncio.wait([ended], timeout=_KILL_WAIT)
         raise
     finally:
         await executor.close()

@@ -3,7 +3,7 @@
 ::
 
     spool/<job_uuid hex>/
-        spec.json            what the supervisor does; complete when it exists (rename)
+        spec.json            what the supervisor does
         claim                who runs the job; appears complete, once, durably, before anything runs
         stdout, stderr       capped; absent while nothing was written
         kill, pause          wishes: end (text: grace in microseconds), be suspended
@@ -14,15 +14,18 @@
             inputs/<name>    one input: the text of a string, JSON otherwise
             outputs.json     written by the job
 
-``spec.json`` and the inputs are not flushed to disk: all they hold is in the database, and after a reboot
-they are written again (the boot id in ``spec.json`` tells). What must outlive a power cut is the claim,
-so that no job starts twice, and ``exit.json``.
+A directory is made under another name and then renamed: where it exists it is complete, and nobody
+writes into it again. ``spec.json`` and the inputs are not flushed to disk: all they hold is in the
+database, and after a reboot an unclaimed directory is made anew (the boot id in ``spec.json`` tells).
+What must outlive a power cut is the claim, so that no job starts twice, and ``exit.json``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import itertools
 import os
 import re
 import shutil
@@ -49,7 +52,10 @@ MAX_ENV_TOTAL = 512 << 10
 BASH = "/bin/bash"
 SCRATCH = "tmp"
 JOB_DIRECTORY = re.compile(r"[0-9a-f]{32}\Z")
+#: directories that are being made or removed, and by which process
+_DRAFT = re.compile(r"\.(?:new|old)-(\d+)-\d+\Z")
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+_drafts = itertools.count()
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,12 @@ class Claim(msgspec.Struct, frozen=True):
     start: int
     boot: str
     at: int = 0
+
+
+class _Boot(msgspec.Struct, frozen=True):
+    """What of ``spec.json`` tells whether it can be torn."""
+
+    boot: str
 
 
 class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +135,10 @@ class Spool:
             KeyError: there is no such user.
         """
         os.makedirs(self.root, mode=0o711 if self._shared else 0o700, exist_ok=True)
+        for name in os.listdir(self.root):
+            match = _DRAFT.match(name)
+            if match and not os.path.exists(f"/proc/{match[1]}"):
+                shutil.rmtree(f"{self.root}/{name}", ignore_errors=True)
         if self._shared:
             import pwd
 
@@ -161,20 +177,55 @@ class Spool:
     def _prepare(self, job: JobSpec) -> None:
         values = self._check_inputs(job)
         directory = self.directory(job.job_uuid)
-        work = f"{directory}/work"
-        spec = msgspec.json.encode(self._supervisor_spec(job, values, work))
+        spec = msgspec.json.encode(self._supervisor_spec(job, values, f"{directory}/work"))
+        if self._in_place(directory):
+            return
+        draft = f"{self.root}/.new-{os.getpid()}-{next(_drafts)}"
         try:
-            os.mkdir(directory, 0o711 if self._shared else 0o700)
+            self._fill(draft, job, values, spec)
+            os.rename(draft, directory)
         except FileExistsError:
-            # a supervisor may be about to claim exactly this: leave a complete directory alone
-            with contextlib.suppress(OSError):
-                if _read(f"{directory}/spec.json", len(spec) + 1) == spec:
-                    return
+            pass  # somebody else was quicker; both wrote the same
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
+        finally:
+            if os.path.lexists(draft):
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def _in_place(self, directory: str) -> bool:
+        """Whether the job's directory is there and good; what a power cut has left of one is removed.
+
+        A directory of this boot is complete, and a supervisor may be about to claim it.
+        """
+        if not os.path.lexists(directory):
+            return False
+        lock = os.open(f"{self.root}/.lock", os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.lexists(f"{directory}/claim"):
-                return
+                return True
+            with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
+                if (
+                    msgspec.json.decode(_read(f"{directory}/spec.json", 1 << 24), type=_Boot).boot
+                    == self.boot
+                ):
+                    return True
+            old = f"{self.root}/.old-{os.getpid()}-{next(_drafts)}"
+            os.rename(directory, old)
+        finally:
+            os.close(lock)
+        shutil.rmtree(old, ignore_errors=True)
+        return False
+
+    def _fill(self, directory: str, job: JobSpec, values: dict[str, Any], spec: bytes) -> None:
+        work = f"{directory}/work"
         own = (work, f"{work}/inputs", f"{directory}/{SCRATCH}")
+        os.mkdir(directory, 0o711 if self._shared else 0o700)
         for path in own:
-            os.makedirs(path, 0o700, exist_ok=True)
+            os.mkdir(path, 0o700)
         whole = ",".join(f"{quoted_name(n)}:{text}" for n, text in sorted(job.inputs.items()))
         self._write(f"{work}/inputs.json", f"{{{whole}}}\n".encode())
         for name, value in values.items():
@@ -185,8 +236,7 @@ class Spool:
         if self._owner:
             for path in own:
                 os.chown(path, *self._owner)
-        self._write(f"{directory}/spec.json.tmp", spec, own=False)
-        os.rename(f"{directory}/spec.json.tmp", f"{directory}/spec.json")
+        self._write(f"{directory}/spec.json", spec, own=False)
 
     def flush(self) -> None:
         """Make new job directories durable (once for a batch): a durable claim needs its directory."""
