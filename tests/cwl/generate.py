@@ -20,7 +20,7 @@ def chain_text(steps: int, *, width: int = 1, run: str = "tool.cwl") -> str:
     Every step takes a string ``text`` and gives a string ``out``; the workflow's input is ``message`` and
     its outputs are ``final_0``, ``final_1``, ... with the end of each chain.
     """
-    ends = {}
+    ends: dict[int, str] = {}
     lines = []
     for index in range(steps):
         column = index % width
