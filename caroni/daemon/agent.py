@@ -51,6 +51,7 @@ from caroni.execution.executor import Executor, JobOutcome, JobSpec
 from caroni.model.store import Store
 from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
 from caroni.plugins.manager import Plugins, StagingFailed
+from caroni.services.definitions import definition_files, definition_row
 
 log = structlog.get_logger()
 
@@ -144,6 +145,20 @@ class AgentRole:
         self._active = active
         self._state.job_types = types
         return changed
+
+    @staticmethod
+    async def take_files(store: Store, directory: Path, now: int) -> None:
+        """Make the files of a directory the active definitions, and no others."""
+        found = definition_files(directory)
+        names = set()
+        for one in found:
+            definition = one.definition
+            names.add(definition.name)
+            revision = await store.add_job_definition(definition_row(definition, now, one.source))
+            await store.set_active(definition.name, revision, True)
+        for row in await store.job_definitions():
+            if row.active and row.name not in names:
+                await store.set_active(row.name, row.revision, False)
 
     async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
         if not self._plugins.asks("decide_offer"):

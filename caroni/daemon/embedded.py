@@ -22,8 +22,8 @@ from caroni.daemon.submitter import Submitter
 from caroni.execution.definition import JobDefinition
 from caroni.model.schema import migrate
 from caroni.model.store import Role, Store
-from caroni.model.unit import JobDefinitionRow
 from caroni.plugins.manager import Plugins
+from caroni.services.definitions import definition_files, definition_row
 from caroni.trust.authority import throwaway
 
 SITE = "local.example"
@@ -139,24 +139,8 @@ class Embedded:
         self._plugins.close()
 
 
-def definition_row(definition: JobDefinition, now: int, yaml: str = "") -> JobDefinitionRow:
-    """A job definition as the store keeps it; the store numbers its revision."""
-    return JobDefinitionRow(
-        name=definition.name,
-        version=definition.version,
-        revision=0,
-        digest=definition.digest,
-        body=definition.canonical,
-        yaml=yaml,
-        active=False,
-        created_at=now,
-    )
-
-
 def load_jobs(directory: Path) -> dict[str, list[JobDefinition]]:
     """Job definitions by agent: each sub-directory is an agent; loose files belong to one called ``here``."""
-    from caroni.services.definitions import definition_files
-
     agents: dict[str, list[JobDefinition]] = {}
     loose = [d.definition for d in definition_files(directory)]
     if loose:

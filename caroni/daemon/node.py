@@ -14,7 +14,6 @@ import structlog
 from caroni.core.agent.state import AgentPolicy, AgentSettings
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings
 from caroni.core.messages import PresenceState
-from caroni.core.plan import DAY
 from caroni.daemon.agent import AgentRole, Connected, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
 from caroni.daemon.engine import Engine
@@ -251,13 +250,11 @@ class AgentNode(Node):
         log_tail: bool = False,
         presence_interval: float = 60.0,
         retention: Retention | None = None,
-        released_jobs: int = DAY,
     ) -> None:
         super().__init__(
             identity=identity, store=store, bus=bus, clock=clock, stream=stream, retention=retention
         )
         self._presence_interval = presence_interval
-        self._released_jobs = released_jobs
         self._announce = asyncio.Event()
         self._make_engine(
             AgentRole(
@@ -315,7 +312,7 @@ class AgentNode(Node):
         return msgspec.json.encode(self.role.job_types).decode()
 
     async def _sweep(self) -> None:
-        await self.role.sweep(self.clock.now() - self._released_jobs)
+        await self.role.sweep(self.clock.now() - self._retention.released_jobs)
 
     async def goodbye(self) -> None:
         """Tell managers that this agent goes (a clean stop)."""

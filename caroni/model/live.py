@@ -111,7 +111,8 @@ _OF_UNRELEASED = "JOIN agent_job j ON j.job_uuid = t.job_uuid AND j.manager = t.
 _AGENT_LIVE: tuple[tuple[type[Row], str, str], ...] = (
     (Peer, "''", ""),
     (AgentOffer, "t.offer_uuid", f"WHERE {_OPEN_OFFERS}"),
-    (AgentJob, "t.job_uuid", "WHERE NOT t.released"),
+    # with the tombstones of jobs that were killed before they were known
+    (AgentJob, "t.job_uuid", "WHERE NOT t.released OR t.offer_uuid = ''"),
     (AgentInput, "t.job_uuid", _OF_UNRELEASED),
     (AgentOutput, "t.job_uuid", _OF_UNRELEASED),
 )

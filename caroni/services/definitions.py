@@ -19,6 +19,7 @@ from caroni.text import safe_line
 
 if TYPE_CHECKING:
     from caroni.model.store import Store
+    from caroni.model.unit import JobDefinitionRow
 
 _WHAT = "job definitions"
 
@@ -90,6 +91,22 @@ def from_file(path: Path) -> Definition:
     )
 
 
+def definition_row(definition: JobDefinition, at: int, source: str = "") -> JobDefinitionRow:
+    """A definition as the store keeps it; the store numbers its revision."""
+    from caroni.model.unit import JobDefinitionRow
+
+    return JobDefinitionRow(
+        name=definition.name,
+        version=definition.version,
+        revision=0,
+        digest=definition.digest,
+        body=definition.canonical,
+        yaml=source,
+        active=False,
+        created_at=at,
+    )
+
+
 async def add(loaded: Loaded, paths: Sequence[Path], *, active: bool = True) -> list[DefinitionAdded]:
     """Keep definitions as next revisions, and make them the active ones; all are checked first.
 
@@ -107,25 +124,12 @@ async def add(loaded: Loaded, paths: Sequence[Path], *, active: bool = True) -> 
     names = [one.definition.name for one in read]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"{sorted(twice)[0]} is defined by more than one of these files")
-    from caroni.model.unit import JobDefinitionRow
-
     added = []
     async with opened(loaded, "agent", _WHAT, read_only=False) as store:
         for one in read:
             definition = one.definition
             before = await store.job_definition(definition.name)
-            revision = await store.add_job_definition(
-                JobDefinitionRow(
-                    name=definition.name,
-                    version=definition.version,
-                    revision=0,
-                    digest=definition.digest,
-                    body=definition.canonical,
-                    yaml=one.source,
-                    active=False,
-                    created_at=now(),
-                )
-            )
+            revision = await store.add_job_definition(definition_row(definition, now(), one.source))
             if active:
                 await store.set_active(definition.name, revision, True)
             added.append(
@@ -138,6 +142,7 @@ async def add(loaded: Loaded, paths: Sequence[Path], *, active: bool = True) -> 
                     changed=before is None or before.revision != revision,
                 )
             )
+        await store.add_command("reload-definitions", "{}", now())
     return added
 
 
