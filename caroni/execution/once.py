@@ -13,7 +13,6 @@ from caroni.execution.executor import JobOutcome, JobSpec
 from caroni.execution.local import LocalExecutor
 from caroni.execution.spool import SpoolSettings
 
-
 #: seconds that a killed job has to end
 _KILL_WAIT = 15.0
 
