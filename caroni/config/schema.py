@@ -309,15 +309,12 @@ class Log(Section, frozen=True, kw_only=True):
 
 
 class Retention(Section, frozen=True, kw_only=True):
-    """How long what has ended is kept. Nothing is removed before its release."""
+    """How long what has ended is kept. A job that no manager has released is never removed."""
 
     workflows: Annotated[Duration, Meta(description="Ended workflows with their messages.")] = 30 * DAY
     ledger_bytes: Annotated[
         Size, Meta(description="Sealed messages of ended workflows; beyond this the oldest workflow goes.")
     ] = 2 * GIB
-    jobs: Annotated[Duration, Meta(description="An agent's ended jobs that no manager has released.")] = (
-        30 * DAY
-    )
     released_jobs: Annotated[Duration, Meta(description="Files and rows of released jobs.")] = DAY
     quarantine: Annotated[Duration, Meta(description="Messages that could not be handled.")] = 30 * DAY
 
