@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -20,6 +22,46 @@ class ServiceMissing(Exception):
 
 class ServiceFailed(Exception):
     """A service was there and did not start; the text ends with its log."""
+
+
+class Reaper:
+    """Ends a service's process groups and removes its directory, even if this process is killed.
+
+    A shell waits for the end of its input, which comes with :meth:`close` or with our death.
+    """
+
+    _SCRIPT = """
+        cat >/dev/null
+        for f in "$1"/*.reap; do
+            [ -e "$f" ] && kill -9 "-$(cat "$f")"
+        done
+        rm -rf "$1" || { sleep 1; rm -rf "$1"; }
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", self._SCRIPT, "reaper", str(directory)],
+            cwd="/",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def watch(self, group: int) -> None:
+        """Know a process group that must not outlive us."""
+        (self._directory / f"{group}.reap").write_text(str(group))
+
+    def forget(self, group: int) -> None:
+        """The group has ended; its number may become somebody else's."""
+        (self._directory / f"{group}.reap").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End everything that is watched and remove the directory."""
+        if self._shell.stdin is not None:
+            self._shell.stdin.close()
+        self._shell.wait()
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import pwd
@@ -13,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.services import ServiceFailed, ServiceMissing, accepts, free_ports, wait_until
+from tests.services import Reaper, ServiceFailed, ServiceMissing, accepts, free_ports, wait_until
 
 _USER = "caroni"
 
@@ -37,6 +36,7 @@ class PostgresCluster:
     def __init__(self) -> None:
         self._bin = _binaries()
         self.directory = Path(tempfile.mkdtemp(prefix="caroni-postgres-"))
+        self._reaper = Reaper(self.directory)
         self.data = self.directory / "data"
         (self.port,) = free_ports(1)
         self._databases = 0
@@ -69,7 +69,6 @@ class PostgresCluster:
     def start(self) -> None:
         """Start (again) and wait until the server takes connections."""
         if not self.data.exists():
-            atexit.register(self.close)
             self._run(
                 "initdb",
                 "-D",
@@ -99,6 +98,7 @@ class PostgresCluster:
                 start_new_session=True,
                 **self._as,
             )
+        self._reaper.watch(self._server.pid)
         try:
             wait_until(self._ready, 60, "PostgreSQL does not take connections")
         except ServiceFailed as error:
@@ -139,6 +139,7 @@ class PostgresCluster:
             with contextlib.suppress(OSError):
                 os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+        self._reaper.forget(server.pid)
 
     def url(self, database: str = "postgres", scheme: str = "postgresql") -> str:
         """URL of a database; ``scheme="asyncpg"`` is what Tortoise wants."""
@@ -163,6 +164,5 @@ class PostgresCluster:
 
     def close(self) -> None:
         """End the server and remove the files."""
-        atexit.unregister(self.close)
         self.kill9()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._reaper.close()

@@ -5,7 +5,6 @@ The node, its Erlang port mapper and its cookie are its own, so it runs beside a
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -15,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.services import ServiceFailed, ServiceMissing, accepts, free_ports, wait_until
+from tests.services import Reaper, ServiceFailed, ServiceMissing, accepts, free_ports, wait_until
 
 # Debian's /usr/sbin/rabbitmq-server is a wrapper that changes to the user rabbitmq.
 _BIN = Path("/usr/lib/rabbitmq/bin")
@@ -30,6 +29,7 @@ class RabbitNode:
         if not (_BIN / "rabbitmq-server").exists() or shutil.which("epmd") is None:
             raise ServiceMissing("RabbitMQ is not installed: apt-get install rabbitmq-server")
         self.directory = Path(tempfile.mkdtemp(prefix="caroni-rabbit-"))
+        self._reaper = Reaper(self.directory)
         self.port, self._epmd_port, dist = free_ports(3)
         self._vhosts = 0
         self._server: subprocess.Popen[bytes] | None = None
@@ -107,7 +107,6 @@ class RabbitNode:
         """Start (again) and wait until the node takes connections."""
         # The port mapper is a child of ours, else the node would leave one running for ever.
         if self._epmd is None:
-            atexit.register(self.close)
             self._epmd = subprocess.Popen(
                 ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
                 stdin=subprocess.DEVNULL,
@@ -115,6 +114,7 @@ class RabbitNode:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            self._reaper.watch(self._epmd.pid)
             wait_until(lambda: accepts(self._epmd_port), 10, "epmd does not listen")
         (self.directory / "pid").unlink(missing_ok=True)
         with (self.directory / "log" / "out.txt").open("ab") as output:
@@ -126,6 +126,7 @@ class RabbitNode:
                 stderr=output,
                 start_new_session=True,
             )
+        self._reaper.watch(self._server.pid)
         try:
             wait_until(self._ready, 90, "RabbitMQ does not take connections")
         except ServiceFailed as error:
@@ -148,6 +149,7 @@ class RabbitNode:
         with contextlib.suppress(OSError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+        self._reaper.forget(server.pid)
         wait_until(lambda: not accepts(self.port), 10, "RabbitMQ's port stays open after kill -9")
 
     def freeze(self) -> None:
@@ -185,13 +187,11 @@ class RabbitNode:
 
     def close(self) -> None:
         """End everything and remove the files."""
-        atexit.unregister(self.close)
-        with contextlib.suppress(OSError, ValueError):
-            self.thaw()
         with contextlib.suppress(ServiceFailed):
             self.kill9()
         if self._epmd is not None:
             self._epmd.kill()
             self._epmd.wait()
+            self._reaper.forget(self._epmd.pid)
             self._epmd = None
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._reaper.close()

@@ -15,6 +15,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
@@ -234,9 +235,11 @@ class Link:
             await self._scratch(all_at_once)
         except ChannelAccessRefused:
             for key in add:
-                await self._try(key, lambda channel, key=key: channel.queue_bind(queue, exchange, key))  # type: ignore[misc]
+                bind = partial(Channel.queue_bind, queue=queue, exchange=exchange, routing_key=key)
+                await self._try(key, bind)
             for key in remove:
-                await self._try(key, lambda channel, key=key: channel.queue_unbind(queue, exchange, key))  # type: ignore[misc]
+                unbind = partial(Channel.queue_unbind, queue=queue, exchange=exchange, routing_key=key)
+                await self._try(key, unbind)
 
     async def _try(self, key: str, change: Callable[[Channel], Awaitable[object]]) -> None:
         try:
