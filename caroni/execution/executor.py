@@ -33,7 +33,11 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended. Durations in microseconds, instants in wall microseconds, memory in bytes."""
+    """How a job ended. Durations in microseconds, instants in wall microseconds, memory in bytes.
+
+    ``max_rss`` is the largest resident set of any one process. Linux counts what a process had before it
+    became the job, so small jobs show the size of their supervisor (about 10 MiB).
+    """
 
     state: Literal["completed", "failed", "killed"]
     exit_code: int | None = None

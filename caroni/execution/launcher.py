@@ -395,6 +395,7 @@ class Supervisor:
                 self.stop("timeout", self.spec["grace"] / 1e6)
             if moment >= pulse:
                 pulse = moment + pulse_every
+                self.look_at_wishes()  # whoever made one may have died before the signal
                 with contextlib.suppress(OSError):
                     os.close(self.open_file("alive", os.O_CREAT | os.O_WRONLY))
                     os.utime(f"{self.directory}/alive")

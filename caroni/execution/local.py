@@ -27,6 +27,8 @@ from caroni.execution.spool import Claim, Found, Spool, SpoolSettings, is_alive
 
 #: seconds between looks at jobs that may end unseen
 PATROL = 1.0
+#: a launcher that lived for so many seconds is replaced at once
+STABLE = 10.0
 
 
 class _Running:
@@ -57,6 +59,7 @@ class LocalExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._link: LauncherLink | None = None
         self._ready = asyncio.Event()
+        self._launched_at = self._launch_pause = 0.0
         #: jobs whose supervisor is not our launcher's, by name
         self._attached: dict[str, tuple[_Running, Claim]] = {}
         self._patrolling = False
@@ -145,6 +148,7 @@ class LocalExecutor:
             await link.close()
             return
         self._link = link
+        self._launched_at = time.monotonic()
         self._ready.set()
 
     def _on_lines(self, lines: list[str]) -> None:
@@ -167,16 +171,22 @@ class LocalExecutor:
         self._spawn(self._revive(link))
 
     async def _revive(self, link: LauncherLink) -> None:
-        """Start a new launcher and look what became of the jobs the old one had."""
+        """Start a new launcher and look what became of the jobs the old one had.
+
+        A launcher that does not live long, or cannot be started (no processes or memory just now), is
+        tried again, ever more slowly.
+        """
+        if time.monotonic() - self._launched_at > STABLE:
+            self._launch_pause = 0.0
         await link.close()
-        wait = 0.05
         while not self._closed:
-            try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._launch_pause):
+                    await self._closing.wait()
+            self._launch_pause = min(max(2 * self._launch_pause, 0.05), 5.0)
+            with contextlib.suppress(OSError):
                 await self._open_launcher()
                 break
-            except OSError:  # no processes or memory now: later there may be
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, 5.0)
         orphans = [job for job in self._jobs.values() if job.sent]
         for job in orphans:
             job.sent = False

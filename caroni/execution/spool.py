@@ -49,7 +49,6 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: longest value that is also given in the environment, and most bytes of values given there, in bytes
 MAX_ENV_VALUE = 32 << 10
 MAX_ENV_TOTAL = 512 << 10
-BASH = "/bin/bash"
 SCRATCH = "tmp"
 JOB_DIRECTORY = re.compile(r"[0-9a-f]{32}\Z")
 #: directories that are being made or removed, and by which process
@@ -123,6 +122,7 @@ class Spool:
         self.root = str(root.absolute())
         self.settings = settings
         self.boot = launcher.boot_id()
+        self.bash = shutil.which("bash", path=settings.path) or "/bin/bash"
         self._shared = bool(settings.user)
         self._programs: dict[str, str] = {}
         self._owner: tuple[int, int] | None = None
@@ -280,7 +280,7 @@ class Spool:
     def _supervisor_spec(self, job: JobSpec, values: dict[str, Any], work: str) -> dict[str, Any]:
         definition = job.definition
         limits = [limit for limit in (definition.timeout, job.max_runtime) if limit > 0]
-        argv = [BASH, f"{work}/.script"] if definition.script else list(definition.command)
+        argv = [self.bash, f"{work}/.script"] if definition.script else list(definition.command)
         if not definition.script:
             argv[0] = self._program(argv[0], definition)
         if self.settings.user:
@@ -338,7 +338,7 @@ class Spool:
             "HOME": work,
             "PWD": work,
             "TMPDIR": f"{work.removesuffix('/work')}/{SCRATCH}",
-            "SHELL": BASH,
+            "SHELL": self.bash,
             "USER": self.settings.user or "caroni",
         } | job.definition.environment
         room = MAX_ENV_TOTAL

@@ -223,6 +223,19 @@ async def test_run_once(tmp_path: Path) -> None:
     assert (outcome.exit_code, outcome.stdout_tail) == (4, "hi")
 
 
+async def test_run_once_cancelled(tmp_path: Path) -> None:
+    task = asyncio.create_task(run_once(define("echo $$ > runs; sleep 300"), {}, tmp_path, FAST))
+    found: list[int] = []
+    await until(
+        lambda: found.extend(int(p.read_text() or 0) for p in tmp_path.glob("*/work/runs")) or any(found)
+    )
+    pid = found[-1]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: not runs(pid))
+
+
 async def test_a_small_cap(host: Host) -> None:
     definition = define("echo 12345; echo 67890 >&2; echo 1", limits=Limits(stdout=8, stderr=6))
     outcome = await host.run(job(definition))

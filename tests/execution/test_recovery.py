@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from caroni.core.messages import FailureClass
 from caroni.core.plan import SECOND
@@ -282,4 +283,35 @@ async def test_heartbeat(tmp_path: Path) -> None:
     await until(lambda: alive.stat().st_mtime_ns > before)
     await host.executor.signal(spec.job_uuid, "kill", 0)
     await host.watcher.outcome(spec)
+    await host.executor.close()
+
+
+async def test_a_launcher_that_cannot_live_is_tried_ever_more_slowly(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = tmp_path / "count"
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\necho >> {count}\n")
+    broken.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(broken))
+        os.kill(host.executor.launcher_pid, signal.SIGKILL)
+        await until(lambda: count.exists() and count.stat().st_size >= 3)
+        spec = job(define("echo start >> ../starts"))
+        launch = asyncio.create_task(host.executor.launch([spec]))
+        await until(lambda: count.stat().st_size >= 4)
+        assert count.stat().st_size < 10
+    assert (await host.watcher.outcome(spec)).state == "completed"
+    await launch
+    assert starts(host, spec) == 1
+
+
+async def test_a_wish_whose_signal_was_lost_is_seen_by_and_by(tmp_path: Path) -> None:
+    host = Host(tmp_path / "spool")
+    await host.open(msgspec.structs.replace(FAST, heartbeat=SECOND // 50))
+    spec = job(define(MARKED))
+    await host.executor.launch([spec])
+    await host.running(spec)
+    host.executor.spool.wish_end(spec.job_uuid, 0)
+    assert (await host.watcher.outcome(spec)).state == "killed"
     await host.executor.close()
