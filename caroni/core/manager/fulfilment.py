@@ -280,7 +280,13 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
     if request is None or step is None:
         _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
         return
-    if any(known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri):
+    if offer.key not in request.offers:
+        # it was refused when it came, so that we never accepted it: nothing of the step may grow by it
+        _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this offer was not taken")
+        return
+    if (request.state is RequestState.FULFILLED and request.accepted == offer.key) or any(
+        known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri
+    ):
         return  # one offer makes one job; a second job_uuid for it is not ours to pay for
     job = Job(
         agent=origin.uri,
@@ -359,13 +365,33 @@ def on_request_due(d: ManagerDraft, request: Request) -> None:
     current = d.get(Request, request.request_uuid)
     if current is None or current.state is not RequestState.OPEN or current.due > d.now:
         return
-    _ask_again(d, current, step)
+    if len(current.offers) >= MAX_OFFERS:
+        _start_over(d, current, step)
+        return
+    current = _ask_again(d, current, step)
+    if current.offers:
+        _choose(d, current, step)  # an offer that still has to wait is taken before the next round
 
 
-def _ask_again(d: ManagerDraft, request: Request, step: Step) -> None:
+def _start_over(d: ManagerDraft, request: Request, step: Step) -> None:
+    """No further offer would be kept, and none of the many led to a job: a new request takes new ones."""
+    reject_standbys(d, request, "too many offers came to nothing")
+    d.put(replace(request, state=advance("request", request.state, RequestState.DEAD), due=0))
+    d.put(
+        replace(
+            step,
+            state=advance("step", step.state, StepState.WAITING),
+            request_uuid=b"",
+            cause=f"{len(request.offers)} offers came to nothing",
+        )
+    )
+
+
+def _ask_again(d: ManagerDraft, request: Request, step: Step) -> Request:
     wait = min(d.settings.rebroadcast * 2 ** min(request.round, 16), d.settings.rebroadcast_cap)
     request = d.put(replace(request, round=request.round + 1, due=d.now + wait))
     d.send(ALL_AGENTS, call_for_proposals(d, request, step), request.request_uuid)
+    return request
 
 
 def _accept_due(d: ManagerDraft, request: Request) -> None:
