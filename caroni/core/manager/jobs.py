@@ -35,6 +35,7 @@ _LIVE = {
     JobStatus.RUNNING: JobState.RUNNING,
     JobStatus.PAUSED: JobState.PAUSED,
 }
+_STARTED = frozenset({JobState.RUNNING, JobState.PAUSED})
 _RANK = {JobState.PENDING: 0, JobState.QUEUED: 1, JobState.RUNNING: 2, JobState.PAUSED: 2}
 _COUNTED = frozenset({FailureClass.UNSPECIFIED, FailureClass.JOB, FailureClass.INPUT, FailureClass.TIMEOUT})
 _STEP_HAS_JOB = frozenset({StepState.FULFILLED, StepState.RUNNING, StepState.HELD})
@@ -88,9 +89,19 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
     if job.ended:
         return
     if job.state in GIVEN_UP_JOB:
-        if step is not None and step.state is StepState.HELD and step.current == job.key:
+        if _holds(step, job):
             # at most once: the job that was given up is the only one there may ever be
-            d.put(replace(job, state=advance("job", job.state, state), kill_wanted=False))
+            d.put(
+                replace(
+                    job,
+                    state=advance("job", job.state, state),
+                    kill_wanted=False,
+                    started_at=job.started_at or (d.now if state in _STARTED else 0),
+                    tries=0,
+                    due=d.now + d.settings.poll,
+                )
+            )
+            assert step is not None
             to = StepState.FULFILLED if state is JobState.PENDING else StepState.RUNNING
             d.put(replace(step, state=advance("step", step.state, to), due=0))
             held_changed(d, step.workflow_uuid)
@@ -104,7 +115,7 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
     if _RANK[state] < _RANK[job.state]:
         # a base-protocol peer has no sequence, and a peer of any kind may be wrong: never go back
         return
-    started = job.started_at or (d.now if state is JobState.RUNNING else 0)
+    started = job.started_at or (d.now if state in _STARTED else 0)
     if state is not job.state:
         job = replace(job, state=advance("job", job.state, state))
     due = d.now + d.settings.poll if not job.kill_wanted else job.due
@@ -152,8 +163,14 @@ def _ended(d: ManagerDraft, job: Job, m: JobStatusUpdate) -> None:
         failure_class = FailureClass.REJECTED
     started = failure_class not in (FailureClass.REJECTED, FailureClass.POLICY, FailureClass.INPUT)
     if state is JobState.KILLED:
-        started = m.exit_code is not None or job.started_at > 0
+        # a process that a signal ended has no exit code, and its ``running`` may have been lost
+        started = m.exit_code is not None or job.started_at > 0 or job.wall > 0
     _current_failed(d, job, failure_class, m.status_info, may_have_run=started, certain=True)
+
+
+def _holds(step: Step | None, job: Job) -> bool:
+    """Whether an at-most-once step is held for the fate of this job."""
+    return step is not None and step.state is StepState.HELD and step.current == job.key
 
 
 def _unknown(d: ManagerDraft, job: Job) -> None:
@@ -161,7 +178,7 @@ def _unknown(d: ManagerDraft, job: Job) -> None:
     if job.state not in LIVE_JOB | GIVEN_UP_JOB:
         return
     step = d.step((job.workflow_uuid, job.step_index))
-    if step is not None and step.state is StepState.HELD and step.current == job.key:
+    if _holds(step, job):
         d.put(replace(job, kill_wanted=False, due=0))
         return
     given_up = job.state in GIVEN_UP_JOB
@@ -427,10 +444,15 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
     """Ask, remind, or give up: whatever this job's state calls for now."""
     settings = d.settings
     if job.state in GIVEN_UP_JOB:
-        if not job.kill_wanted or d.now > job.accepted_at + settings.abandon_after:
+        if d.now > job.accepted_at + settings.abandon_after:
             d.put(replace(job, due=0))
-            return
-        _remind_kill(d, job)
+        elif job.kill_wanted:
+            _remind_kill(d, job)
+        elif _holds(d.step((job.workflow_uuid, job.step_index)), job):
+            d.put(replace(job, due=d.now + settings.poll_cap))
+            d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+        else:
+            d.put(replace(job, due=0))
         return
     if job.state not in LIVE_JOB:
         d.put(replace(job, due=0))
@@ -479,9 +501,18 @@ def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
 
 
 def _lost(d: ManagerDraft, job: Job) -> None:
-    job = d.put(replace(job, state=advance("job", job.state, JobState.LOST)))
-    job = stop_job(d, job, "no contact for too long")
+    job = d.put(
+        replace(
+            job,
+            state=advance("job", job.state, JobState.LOST),
+            tries=0,
+            due=d.now + (d.settings.kill_resend if job.kill_wanted else d.settings.poll_cap),
+        )
+    )
     _current_failed(d, job, FailureClass.LOST, "no contact with the agent", certain=False)
+    if not _holds(d.step((job.workflow_uuid, job.step_index)), job):
+        stop_job(d, job, "no contact for too long")
+    # else it is the only job there may ever be: it is asked about, and goes on if it still runs
 
 
 # --- agents as a whole ---------------------------------------------------------------------------
@@ -495,7 +526,10 @@ def on_report(d: ManagerDraft, origin: Origin, m: JobReport) -> None:
         if job is None:
             d.send(origin.uri, JobStatusRequest(job_uuid=key[1]))
         elif job.state in GIVEN_UP_JOB and status in _LIVE:
-            stop_job(d, replace(job, kill_wanted=False), "another job has this step")
+            if _holds(d.step((job.workflow_uuid, job.step_index)), job):
+                d.send(origin.uri, JobStatusRequest(job_uuid=key[1]), job.request_uuid)
+            else:
+                stop_job(d, replace(job, kill_wanted=False), "another job has this step")
         elif job.state in LIVE_JOB and (status not in _LIVE or _LIVE[status] is not job.state):
             d.send(origin.uri, JobStatusRequest(job_uuid=key[1]), job.request_uuid)
     if not m.complete:

@@ -159,12 +159,13 @@ def _end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> Non
             continue
         if step.state is StepState.FULFILLING:
             withdraw(d, step.request_uuid, why)
+        job = d.get(Job, step.current)
         if step.state in (StepState.WAITING, StepState.FULFILLING, StepState.HELD):
+            if job is not None and job.state in LIVE_JOB | GIVEN_UP_JOB:
+                stop_job(d, job, why)  # a held step's: nobody waits for its fate any more
             end_step(d, step, StepState.CANCELLED, why)
-        elif kill:
-            job = d.get(Job, step.current)
-            if job is not None:
-                stop_job(d, job, why)
+        elif kill and job is not None:
+            stop_job(d, job, why)
 
 
 def end_step(d: ManagerDraft, step: Step, state: StepState, why: str) -> Step:
