@@ -22,7 +22,7 @@ from caroni.core.rows import (
     StepKey,
     Workflow,
 )
-from caroni.core.states import JobState, RequestState, StepState
+from caroni.core.states import JobState, OfferState, RequestState, StepState
 
 LIVE_JOB = frozenset({JobState.PENDING, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED})
 GIVEN_UP_JOB = frozenset({JobState.LOST, JobState.SUPERSEDED})
@@ -218,32 +218,68 @@ class ManagerDraft(Draft):
 
 
 def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Row], object]]:
-    """Rows that only the database needs to keep after a commit; a late message loads them again."""
+    """Rows that only the database needs to keep after a commit; a late message loads them again.
+
+    ``touched`` are the rows that the unit of work changed or loaded.
+    """
     gone: list[tuple[type[Row], object]] = []
+    ended: set[bytes] = set()
     for row in touched:
+        if isinstance(row, Offer):
+            if row.state in _CLOSED_OFFER and not _is_open(state.get(Request, row.request_uuid)):
+                gone.append((Offer, row.key))
+            continue
+        if not isinstance(row, Workflow | Step | Job | Request):
+            continue
+        workflow = state.get(Workflow, row.workflow_uuid)
+        if workflow is not None and workflow.ended_at:
+            ended.add(workflow.workflow_uuid)
         if isinstance(row, Step) and row.state in _ENDED_STEP:
             gone.extend(_finished_parts(state, row))
-        elif isinstance(row, Job) and row.state in _ENDED_JOB:
+        elif isinstance(row, Job | Request):
             step = state.get(Step, (row.workflow_uuid, row.step_index))
-            if step is None or step.state in _ENDED_STEP:
-                gone.append((Job, row.key))
-        elif isinstance(row, Workflow) and row.ended_at:
-            gone.extend(_whole_workflow(state, row))
+            if step is not None and step.state not in _ENDED_STEP:
+                continue
+            if isinstance(row, Job):
+                gone.extend(_job_parts(state, step, row))
+            elif not _is_open(row):
+                gone.append((Request, row.key))
+    for workflow_uuid in ended:
+        gone.extend(_whole_workflow(state, workflow_uuid))
     return gone
 
 
 _ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED})
 _ENDED_JOB = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.KILLED})
+_CLOSED_OFFER = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.GONE})
+
+
+def _is_open(request: Request | None) -> bool:
+    return request is not None and request.state in OPEN_REQUEST
+
+
+def _is_settled(job: Job) -> bool:
+    """Whether nothing will be said to the agent about this job unless it speaks first."""
+    return job.state in _ENDED_JOB or (job.state in GIVEN_UP_JOB and not job.due)
+
+
+def _job_parts(state: ManagerState, step: Step | None, job: Job) -> list[tuple[type[Row], object]]:
+    if not _is_settled(job):
+        return []
+    workflow = state.get(Workflow, job.workflow_uuid)
+    names: Iterable[str] = job.manifest
+    if step is not None and workflow is not None:  # what was staged is declared, in the manifest or not
+        names = state.plan(workflow).steps[step.index].outputs
+    return [(Job, job.key), *((JobOutput, (*job.key, name)) for name in names)]
 
 
 def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], object]]:
     gone: list[tuple[type[Row], object]] = []
     for key in step.jobs:
         job = state.get(Job, key)
-        if job is None or job.state not in _ENDED_JOB:
+        if job is None or not _is_settled(job):
             continue
-        gone.append((Job, key))
-        gone.extend((JobOutput, (*key, name)) for name in job.manifest)
+        gone.extend(_job_parts(state, step, job))
         request = state.get(Request, job.request_uuid)
         if request is not None and request.state not in OPEN_REQUEST:
             gone.append((Request, request.key))
@@ -251,14 +287,16 @@ def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], ob
     return gone
 
 
-def _whole_workflow(state: ManagerState, workflow: Workflow) -> list[tuple[type[Row], object]]:
+def _whole_workflow(state: ManagerState, workflow_uuid: bytes) -> list[tuple[type[Row], object]]:
+    workflow = state.get(Workflow, workflow_uuid)
+    assert workflow is not None
     gone: list[tuple[type[Row], object]] = []
     plan = state.plan(workflow)
     for index in range(len(plan.steps)):
         step = state.get(Step, (workflow.workflow_uuid, index))
         if step is None:
             continue
-        if any((job := state.get(Job, k)) is not None and job.state not in _ENDED_JOB for k in step.jobs):
+        if any((job := state.get(Job, k)) is not None and not _is_settled(job) for k in step.jobs):
             return gone  # an agent still has to hear that its job is not wanted
         gone.extend(_finished_parts(state, step))
         gone.append((Step, step.key))
