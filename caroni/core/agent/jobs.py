@@ -64,6 +64,9 @@ MAX_TOMBSTONES = 10_000
 
 def report(d: AgentDraft, job: AgentJob) -> None:
     """Say the job's state; with a completed one, its outputs."""
+    if not job.offer_uuid:  # only the memory of a kill: to say "killed" would say that it never ran
+        _unknown(d, job.manager, job.job_uuid)
+        return
     if job.state is AgentJobState.COMPLETED:
         _send_outputs(d, job)
     usage = ResourceUse(wall=job.wall, cpu=job.cpu, max_rss=job.max_rss) if job.ended_at else None
@@ -304,7 +307,7 @@ def on_kill(d: AgentDraft, origin: Origin, m: JobKill) -> None:
 def on_status_request(d: AgentDraft, origin: Origin, m: JobStatusRequest) -> None:
     """Say the state again; the sequence does not rise."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
-    if job is None or not job.offer_uuid:
+    if job is None:
         _unknown(d, origin.uri, m.job_uuid)
     else:
         report(d, job)
