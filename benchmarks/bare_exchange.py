@@ -66,9 +66,10 @@ async def _agent(url: str, name: str, ready: multiprocessing.synchronize.Event) 
             step += 1
         await incoming.ack()
 
-    await queue.consume(handle)
+    consumer = await queue.consume(handle)
     ready.set()
     await stopped.wait()
+    await queue.cancel(consumer)
     await queue.delete(if_unused=False, if_empty=False)
     await connection.close()
 
@@ -90,7 +91,7 @@ async def _manager(url: str, name: str, jobs: int, in_flight: int) -> float:
             await exchange.publish(_message(job, step), f"{name}.agent", mandatory=True)
         await incoming.ack()
 
-    await queue.consume(handle)
+    consumer = await queue.consume(handle)
     left = iter(range(jobs))
 
     async def run() -> None:
@@ -105,6 +106,7 @@ async def _manager(url: str, name: str, jobs: int, in_flight: int) -> float:
     await asyncio.gather(*(run() for _ in range(in_flight)))
     elapsed = time.perf_counter() - started
     await exchange.publish(_message("stop", 0), f"{name}.agent")
+    await queue.cancel(consumer)
     await queue.delete(if_unused=False, if_empty=False)
     await connection.close()
     return jobs / elapsed
