@@ -96,6 +96,10 @@ class Bus(Protocol):
         """Stop consuming (clean stop, full disk); unacknowledged deliveries go back to the queue."""
         ...
 
+    async def resume(self) -> None:
+        """Consume again after :meth:`pause`."""
+        ...
+
     async def close(self) -> None:
         """Close the connection; no callback is called afterwards."""
         ...

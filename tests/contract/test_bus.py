@@ -253,7 +253,6 @@ async def test_acknowledged_messages_are_gone_whatever_the_order_of_acks(connect
         await reader.bus.ack([got[in_order[n]] for n in part])
     reader.got.clear()
     await reader.bus.pause()
-    assert isinstance(reader.bus, AmqpBus | MemoryBus)
     await reader.bus.resume()
     await reader.receives(1)
     assert reader.bodies() == [b"17"]
@@ -377,7 +376,6 @@ async def test_pause_gives_back_and_resume_takes_again(world: World, connect: Co
     reader.got.clear()
     assert await reader.bus.publish(message(topic("agent", agent), b"3")) is Outcome.CONFIRMED
     assert not reader.got
-    assert isinstance(reader.bus, AmqpBus | MemoryBus)
     await reader.bus.resume()
     await reader.receives(3)
     assert sorted(reader.bodies()) == [b"1", b"2", b"3"]
@@ -405,7 +403,6 @@ async def test_the_oldest_broadcasts_are_dropped(connect: Connect) -> None:
     await reader.bus.pause()
     for number in range(10):
         assert await reader.bus.publish(message(f"t.{agent}", b"%d" % number)) is Outcome.CONFIRMED
-    assert isinstance(reader.bus, AmqpBus | MemoryBus)
     await reader.bus.resume()
     await reader.receives(4)
     assert reader.bodies() == [b"6", b"7", b"8", b"9"]
@@ -419,7 +416,6 @@ async def test_old_broadcasts_expire(connect: Connect) -> None:
     await reader.bus.publish(message(f"t.{agent}", b"old"))
     published = asyncio.get_running_loop().time()
     await eventually(lambda: asyncio.get_running_loop().time() > published + 0.05)
-    assert isinstance(reader.bus, AmqpBus | MemoryBus)
     await reader.bus.resume()
     # Whatever was older would come before this one.
     for _ in range(20):

@@ -356,6 +356,17 @@ async def test_a_binding_that_is_refused_leaves_the_others(rabbit_node: RabbitNo
     assert refused == [f"wf.agent.fulfillment.{job_type}"]
 
 
+async def test_the_exchange_of_base_protocol_peers(rabbit_node: RabbitNode, connect: Connect) -> None:
+    agent, exchange = name(), f"base-{name()}"
+    options = {"exchange": exchange, "exchange_durable": False}
+    client = await (await connect(**options).start(*agent_queues(agent, [], plain=True))).online()
+
+    # A base-protocol peer declares it so, and ends when it finds anything else.
+    await admin(rabbit_node.url(), lambda channel: channel.declare_exchange(exchange, "topic", durable=False))
+    assert await client.bus.publish(message("wf.agent.fulfillment", b"1")) is Outcome.CONFIRMED
+    await client.receives(1)
+
+
 async def test_an_existing_queue_is_used_as_it_is(rabbit_node: RabbitNode, connect: Connect) -> None:
     agent = name()
     queue = f"caroni.agent.{agent}.ctl"

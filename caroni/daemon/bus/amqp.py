@@ -168,7 +168,7 @@ class AmqpBus:
             await self._link.stop_consuming()
 
     async def resume(self) -> None:
-        """Consume again after :meth:`pause`."""
+        """See :meth:`caroni.daemon.ports.Bus.resume`."""
         self._paused = False
         link = self._link
         if link is not None and not link.consuming:

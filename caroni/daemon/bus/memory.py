@@ -297,7 +297,7 @@ class MemoryBus:
         self._stop_consuming()
 
     async def resume(self) -> None:
-        """Consume again after :meth:`pause`."""
+        """See :meth:`caroni.daemon.ports.Bus.resume`."""
         self._paused = False
         if self._connected:
             self._consume()
