@@ -43,9 +43,8 @@ from caroni.core.messages import (
 )
 from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
 from caroni.core.states import AgentJobState
-from caroni.daemon.manager import Say
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need
+from caroni.daemon.role import Need, Say
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec
 from caroni.model.store import Store
@@ -195,9 +194,10 @@ class AgentRole:
     def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
         routes.fire(cast("AgentDraft", draft), row_type, key)
 
-    def settle(self, draft: Draft) -> None:
-        routes.settle(cast("AgentDraft", draft))
+    def settle(self, draft: Draft) -> bool:
+        more = routes.settle(cast("AgentDraft", draft))
         self._opinions.clear()
+        return more
 
     def _load_for(self, manager: str) -> AgentLoad:
         state = self._state

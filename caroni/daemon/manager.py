@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -24,7 +24,7 @@ from caroni.core.messages import JobFulfillmentOffer, JobFulfillmentRequest, Mes
 from caroni.core.rows import Offer, Request, Row, Step, Workflow
 from caroni.cwl import plan_from_json
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need
+from caroni.daemon.role import Need, Say
 from caroni.daemon.status import status_update
 from caroni.errors import CaroniError, TransientError
 from caroni.model.store import Store
@@ -37,9 +37,6 @@ log = structlog.get_logger()
 SPARE_PLANS = 100
 #: seconds between two pushes of a workflow that goes on; its end is pushed at once
 PUSH_PAUSE = 0.2
-
-#: Sends a message that nothing keeps: to whom, what, in which conversation.
-Say = Callable[[str, Message, bytes], Coroutine[Any, Any, None]]
 
 
 class WorkflowFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,9 +154,10 @@ class ManagerRole:
     def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
         routes.fire(cast("ManagerDraft", draft), row_type, key)
 
-    def settle(self, draft: Draft) -> None:
-        routes.settle(cast("ManagerDraft", draft))
+    def settle(self, draft: Draft) -> bool:
+        more = routes.settle(cast("ManagerDraft", draft))
         self._ranks.clear()
+        return more
 
     def _rank(self, request: Request, offer: Offer) -> float:
         rank = self._ranks.get(offer.offer_uuid)
@@ -184,16 +182,19 @@ class ManagerRole:
     # --- what is told ------------------------------------------------------------------------
 
     def act(self, actions: Sequence[Action]) -> None:
+        changed: dict[bytes, str] = {}
         for action in actions:
             if isinstance(action, AnswerStatus):
                 self._spawn(self._answer(action))
             elif isinstance(action, StatusChanged):
-                workflow = self._state.get(Workflow, action.workflow_uuid)
-                if workflow is None or workflow.ended_at:
-                    self._dirty.pop(action.workflow_uuid, None)
-                    self._spawn(self._push(action.to, action.workflow_uuid))
-                else:
-                    self._dirty[action.workflow_uuid] = action.to
+                changed[action.workflow_uuid] = action.to
+        for workflow_uuid, to in changed.items():
+            workflow = self._state.get(Workflow, workflow_uuid)
+            if workflow is None or workflow.ended_at:
+                self._dirty.pop(workflow_uuid, None)
+                self._spawn(self._push(to, workflow_uuid))
+            else:
+                self._dirty[workflow_uuid] = to
         if self._dirty and self._pusher is None:
             self._pusher = asyncio.create_task(self._push_all())
 
@@ -208,16 +209,17 @@ class ManagerRole:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, action: AnswerStatus) -> None:
+    async def _answer(self, action: AnswerStatus, *, steps: bool = True) -> None:
         try:
-            update = await status_update(self._store, action)
+            update = await status_update(self._store, action, steps=steps)
         except TransientError as error:
             log.warning("status not answered: the asker tries again", error=str(error))
             return
         await self._say(action.to, update, action.request_uuid or action.workflow_uuid)
 
     async def _push(self, to: str, workflow_uuid: bytes) -> None:
-        await self._answer(AnswerStatus(to=to, request_uuid=b"", workflow_uuid=workflow_uuid))
+        update = AnswerStatus(to=to, request_uuid=b"", workflow_uuid=workflow_uuid)
+        await self._answer(update, steps=False)
 
     async def _push_all(self) -> None:
         """Push what goes on, newest state only, in rounds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
 from caroni.core.draft import Action, Dice, Draft, Event, Origin, State
@@ -10,6 +10,9 @@ from caroni.core.messages import Message
 from caroni.core.rows import Row
 
 Need = tuple[type[Row], Hashable]
+
+#: Sends a message that nothing keeps: to whom, what, in which conversation.
+Say = Callable[[str, Message, bytes], Coroutine[Any, Any, None]]
 
 
 class Role(Protocol):
@@ -48,8 +51,8 @@ class Role(Protocol):
         """Decide on a timer."""
         ...
 
-    def settle(self, draft: Draft) -> None:
-        """End the unit of work."""
+    def settle(self, draft: Draft) -> bool:
+        """End the unit of work; True: another one has work at once."""
         ...
 
     def evictable(self, touched: Iterable[Row]) -> list[tuple[type[Row], object]]:
