@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "db": ("db", "app", "Create, update and check the database."),
     "template": ("template", "app", "A manager's workflow templates."),
     "job": ("job", "app", "An agent's job definitions."),
+    "manager": ("daemons", "manager_app", "Run a manager."),
+    "agent": ("daemons", "agent_app", "Run an agent."),
     "list": ("workflows", "list_app", "List a manager's workflows."),
     "show": ("workflows", "show_app", "Show a workflow and its steps."),
     "outputs": ("workflows", "outputs_app", "Print a workflow's outputs."),

@@ -92,6 +92,7 @@ class Engine:
         self._arrived: deque[Delivery] = deque()
         self._local: deque[Any] = deque()
         self._stopping = False
+        self._more = False
         self._one_by_one = 0
         self._trouble = 0.0
         self._logged: dict[str, int] = {}
@@ -134,6 +135,7 @@ class Engine:
         return bool(
             self._arrived
             or self._local
+            or self._more
             or (due and due <= self._clock.now())
             or self._outbox.has_marks
             or self._outbox.wants_to_drain
@@ -154,6 +156,7 @@ class Engine:
     async def unit(self) -> None:
         """One unit of work, from what has arrived to what leaves."""
         taken = self._take()
+        self._more = False
         now = self._clock.now()
         unit = Unit(now=now)
         draft = self.role.draft(now, self._dice)
@@ -333,8 +336,11 @@ class Engine:
         for row_type, key in taken.timers:
             fire = partial(self.role.fire, draft, row_type, key)
             self._guarded(draft, f"timer of {row_type.__name__}", fire)
-        self._guarded(draft, "settle", partial(self.role.settle, draft))
+        self._guarded(draft, "settle", partial(self._settle, draft))
         return seen
+
+    def _settle(self, draft: Draft) -> None:
+        self._more = self.role.settle(draft)
 
     def _decide_one(self, draft: Draft, origin: Origin, one: Opened, item: Item, unit: Unit) -> bool:
         """One message's decision; a bad message, or a bug that it finds, costs only itself."""

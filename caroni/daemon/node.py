@@ -184,8 +184,8 @@ class Node:
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                await self.store.prune(self.clock.now(), self._retention)
                 await self._sweep()
+                await self.store.prune(self.clock.now(), self._retention)
             except Exception as error:
                 log.warning("sweep failed: trying again later", error=str(error))
 

@@ -20,8 +20,8 @@ MAX_PAGE_SIZE = 200
 MAX_OUTPUTS = 2 * 1024 * 1024
 
 
-async def status_update(store: Store, asked: AnswerStatus) -> WorkFlowStatusUpdate:
-    """One workflow with its steps and outputs, or a page of the asker's own workflows."""
+async def status_update(store: Store, asked: AnswerStatus, *, steps: bool) -> WorkFlowStatusUpdate:
+    """One workflow with its outputs (and, if wanted, its steps), or a page of the asker's own workflows."""
     if asked.error:
         return WorkFlowStatusUpdate(request_uuid=asked.request_uuid, error=asked.error)
     if not asked.workflow_uuid:
@@ -29,7 +29,11 @@ async def status_update(store: Store, asked: AnswerStatus) -> WorkFlowStatusUpda
     found = await store.workflow(asked.workflow_uuid)
     if found is None:
         return WorkFlowStatusUpdate(request_uuid=asked.request_uuid, error="no such workflow of yours")
-    steps = cast("list[Step]", await store.steps(asked.workflow_uuid, limit=MAX_STEPS))
+    rows: list[Step] = []
+    if steps:
+        rows = cast("list[Step]", await store.steps(asked.workflow_uuid, limit=MAX_STEPS))
+    elif found.workflow.state is WorkflowState.FAILED:
+        rows = cast("list[Step]", await store.steps(asked.workflow_uuid, limit=20, state="failed"))
     outputs: dict[str, Json] = {}
     error = ""
     if found.workflow.state is WorkflowState.COMPLETED:
@@ -39,7 +43,7 @@ async def status_update(store: Store, asked: AnswerStatus) -> WorkFlowStatusUpda
     return WorkFlowStatusUpdate(
         request_uuid=asked.request_uuid,
         workflows=(_summary(found),),
-        steps=tuple(_step(step) for step in steps),
+        steps=tuple(_step(step) for step in rows),
         outputs=outputs,
         error=error,
     )

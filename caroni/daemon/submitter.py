@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 #: seconds after which an unanswered question is asked again
 ASK_AGAIN = 10.0
+#: a manager without a queue is tried so often more, with so many seconds between
+NO_QUEUE_TRIES = 10
+NO_QUEUE_PAUSE = 0.5
 #: workflow states that do not change any more
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
@@ -135,6 +138,16 @@ class Submitter:
         if outcome is Outcome.UNROUTABLE:
             raise NoAnswer(f"{self._manager} has no queue at this broker: was it ever started there?")
 
+    async def _send_patiently(self, message: Message, conversation_id: bytes) -> None:
+        """A manager that is just being started for the first time has no queue yet."""
+        for _ in range(NO_QUEUE_TRIES):
+            try:
+                await self._send(message, conversation_id)
+                return
+            except NoAnswer:
+                await asyncio.sleep(NO_QUEUE_PAUSE)
+        await self._send(message, conversation_id)
+
     # --- what one does here ------------------------------------------------------------------
 
     def new_create(
@@ -170,7 +183,7 @@ class Submitter:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    await self._send(create, create.submit_uuid)
+                    await self._send_patiently(create, create.submit_uuid)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(ASK_AGAIN):
                             return await self._answer_to(create)

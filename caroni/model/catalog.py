@@ -24,6 +24,9 @@ T = TypeVar("T")
 #: seconds between tries; SQLite itself waits up to its busy timeout in each
 _PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 
+#: revision numbers that others may take before us
+_MAX_RACES = 200
+
 _COMMAND = "id, kind, args, state, result, created_at, done_at"
 _TEMPLATE = "name, revision, digest, documents, plan, created_at"
 _DEFINITION = "name, version, revision, digest, body, yaml, active, created_at"
@@ -31,13 +34,19 @@ _DEFINITION = "name, version, revision, digest, body, yaml, active, created_at"
 
 async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
     """Try again while the database is busy, or another writer took the same revision number."""
-    for pause in _PAUSES:
+    pauses = list(_PAUSES)
+    for _ in range(_MAX_RACES):
         try:
             return await attempt()
         except OutcomeUnknown:
             raise
-        except (TransientError, asyncpg.UniqueViolationError):
-            await asyncio.sleep(pause)
+        except TransientError:
+            if not pauses:
+                raise
+            await asyncio.sleep(pauses.pop(0))
+        except asyncpg.UniqueViolationError:
+            # whoever took it has committed, so there is progress
+            continue
     return await attempt()
 
 

@@ -296,7 +296,7 @@ class Node:
                 self.happened(draft, event)
             for row_type, key in draft.state.timers.take(world.now, 100):
                 self.fire(draft, row_type, key)
-            self.settle(draft)
+            more = self.settle(draft)
         except Crash:
             raise
         except Exception as error:
@@ -314,7 +314,7 @@ class Node:
             self.epoch += 1
             world.at(world.now + int(world.dice.random() * 60 * SECOND), self.start)
             return
-        if self.queue:
+        if self.queue or more:
             self.wake(world.now)
         due = draft.state.timers.next_due()
         if due and (due < self.wake_at or self.wake_at <= world.now):
@@ -368,7 +368,7 @@ class Node:
     def fire(self, draft: Any, row_type: type[Row], key: Hashable) -> None:
         raise NotImplementedError
 
-    def settle(self, draft: Any) -> None:
+    def settle(self, draft: Any) -> bool:
         raise NotImplementedError
 
     def after_commit(self, draft: Any) -> None:
@@ -404,7 +404,11 @@ class ManagerNode(Node):
     def __init__(self, world: World, uri: str, plans: dict[str, Plan], window: int = 0) -> None:
         super().__init__(world, uri)
         self.plans = plans
-        self.settings = ManagerSettings(max_open_requests=world.dice.choice([2, 5, 500]), offer_window=window)
+        self.settings = ManagerSettings(
+            max_open_requests=world.dice.choice([2, 5, 500]),
+            requests_per_unit=world.dice.choice([1, 200]),
+            offer_window=window,
+        )
         self.state = ManagerState(self.settings, MANAGER_POLICY, world.now)
 
     def load(self) -> None:
@@ -462,8 +466,8 @@ class ManagerNode(Node):
             return
         manager_routes.fire(draft, row_type, key)
 
-    def settle(self, draft: ManagerDraft) -> None:
-        manager_routes.settle(draft)
+    def settle(self, draft: ManagerDraft) -> bool:
+        return manager_routes.settle(draft)
 
     def after_commit(self, draft: ManagerDraft) -> None:
         touched = [row for rows in draft.changes().values() for row in rows]
@@ -487,7 +491,9 @@ class ManagerNode(Node):
 
 
 def plain_policy(allowance: Allowance) -> AgentPolicy:
-    return AgentPolicy(allow=lambda manager, job_type: allowance, decide=lambda manager, request, kind, load: None)
+    return AgentPolicy(
+        allow=lambda manager, job_type: allowance, decide=lambda manager, request, kind, load: None
+    )
 
 
 class AgentNode(Node):
@@ -582,8 +588,8 @@ class AgentNode(Node):
     def fire(self, draft: AgentDraft, row_type: type[Row], key: Hashable) -> None:
         agent_routes.fire(draft, row_type, key)
 
-    def settle(self, draft: AgentDraft) -> None:
-        agent_routes.settle(draft)
+    def settle(self, draft: AgentDraft) -> bool:
+        return agent_routes.settle(draft)
 
     def after_commit(self, draft: AgentDraft) -> None:
         for action in draft.actions:

@@ -102,8 +102,9 @@ def fire(d: AgentDraft, row_type: type[Row], key: Hashable) -> None:
         jobs.on_job_due(d, row)
 
 
-def settle(d: AgentDraft) -> None:
+def settle(d: AgentDraft) -> bool:
     """The end of a unit of work: start what the free slots allow, offer what there is room for."""
     jobs.settle(d)
     if d.state.declined_busy:
         offers.offer_what_was_declined(d)
+    return False

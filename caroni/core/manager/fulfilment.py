@@ -31,9 +31,13 @@ MAX_DECLINES = 100
 MAX_OFFERS = 200
 
 
-def settle(d: ManagerDraft) -> None:
-    """Ask for ready steps, one of each workflow in turn, within the budget of open requests."""
+def settle(d: ManagerDraft) -> bool:
+    """Ask for ready steps, one of each workflow in turn, within the budget of open requests.
+
+    True if more could be asked for in another unit of work at once.
+    """
     state = d.state
+    budget = d.settings.requests_per_unit
     while state.ready and state.open_requests < d.settings.max_open_requests:
         asked = False
         for workflow_uuid in list(state.ready):
@@ -49,10 +53,14 @@ def settle(d: ManagerDraft) -> None:
             assert step is not None, "a ready step is in memory"
             _open_request(d, step)
             asked = True
+            budget -= 1
             if state.open_requests >= d.settings.max_open_requests:
-                return
+                return False
+            if budget == 0:
+                return bool(state.ready)
         if not asked:
-            return
+            return False
+    return False
 
 
 def _open_request(d: ManagerDraft, step: Step) -> None:

@@ -126,6 +126,6 @@ def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
         jobs.on_step_due(d, row)
 
 
-def settle(d: ManagerDraft) -> None:
-    """The end of a unit of work: ask for what has become ready."""
-    fulfilment.settle(d)
+def settle(d: ManagerDraft) -> bool:
+    """The end of a unit of work: ask for what has become ready. True: there is more at once."""
+    return fulfilment.settle(d)

@@ -34,6 +34,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Timers and bounds. Durations in microseconds."""
 
     max_open_requests: int = 500
+    #: requests opened in one unit of work: agents begin while the rest is still being asked for
+    requests_per_unit: int = 200
     rebroadcast: int = 30 * SECOND
     rebroadcast_cap: int = 30 * MINUTE
     #: 0: the first good offer wins at once; else the best of the offers within this window
