@@ -37,7 +37,7 @@ from caroni.core.plan import (
     StepPolicy,
     WorkflowInput,
 )
-from caroni.core.rows import Flow, Job, JobKey, JobOutput, Peer
+from caroni.core.rows import Flow, Job, JobKey, JobOutput, Peer, Workflow
 from caroni.core.states import JobState, RequestState, StepState, WorkflowState
 from tests.core.build import AGENT, OUT, SECOND_AGENT, SUBMITTER, ManagerSide, plan, step
 
@@ -295,7 +295,7 @@ def test_at_most_once_lost_is_held_until_it_speaks() -> None:
     assert m.workflow.state is WorkflowState.RUNNING
     assert not m.job().kill_wanted
     m.completes()
-    assert m.workflow.state is WorkflowState.COMPLETED
+    assert m.row(Workflow, m.workflow_uuid).state is WorkflowState.COMPLETED
 
 
 def test_at_most_once_held_completes_late() -> None:

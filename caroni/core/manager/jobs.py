@@ -505,7 +505,7 @@ def _lost(d: ManagerDraft, job: Job) -> None:
         replace(
             job,
             state=advance("job", job.state, JobState.LOST),
-            tries=0,
+            tries=job.tries if job.kill_wanted else 0,
             due=d.now + (d.settings.kill_resend if job.kill_wanted else d.settings.poll_cap),
         )
     )

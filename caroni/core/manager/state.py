@@ -246,6 +246,7 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
                 gone.extend(_job_parts(state, step, row))
             elif not _is_open(row):
                 gone.append((Request, row.key))
+                gone.extend((Offer, offer) for offer in row.offers)
     for workflow_uuid in ended:
         gone.extend(_whole_workflow(state, workflow_uuid))
     return gone
