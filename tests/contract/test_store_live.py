@@ -217,7 +217,7 @@ async def test_an_agent_gets_open_offers_and_unreleased_jobs_back(open_store: Op
     }
     await commit(store, running, waiting, released, offers)
     found = await store.load_live_agent()
-    open_offer = {AgentOffer: offers[AgentOffer][:1], Peer: offers[Peer]}
+    open_offer: Rows = {AgentOffer: offers[AgentOffer][:1], Peer: offers[Peer]}
     assert keys(found.rows) == keys(running) | keys(waiting) | keys(open_offer)
 
 

@@ -84,10 +84,11 @@ async def test_released_jobs_go_with_their_offer(open_store: Open) -> None:
         AgentOffer(manager=MANAGER, offer_uuid=ids(), request_uuid=ids(), state=state, created_at=NOW)
         for state in (AgentOfferState.OPEN, AgentOfferState.EXPIRED)
     ]
-    for rows in (gone, unreleased, {AgentOffer: offers}):
+    for rows in (gone, unreleased):
         await store.commit(Unit(rows=rows))
+    await store.commit(Unit(rows={AgentOffer: list(offers)}))
     assert await store.released_jobs(NOW) == []
-    assert await store.released_jobs(NOW + 1) == [gone[AgentJob][0].job_uuid]
+    assert await store.released_jobs(NOW + 1) == [gone[AgentJob][0].job_uuid]  # type: ignore[attr-defined]
     pruned = await store.prune(LATER)
     assert pruned.jobs == [gone[AgentJob][0].key]
     assert set(pruned.offers) == {gone[AgentOffer][0].key, offers[1].key}
@@ -171,11 +172,12 @@ async def test_an_agent_keeps_the_ledger_of_what_it_still_owes(open_store: Open)
     for rows in (owed, released):
         job = rows[AgentJob][0]
         assert isinstance(job, AgentJob)
-        for keys in (
+        named: list[dict[str, Any]] = [
             {"job_uuid": job.job_uuid},
             {"offer_uuid": job.offer_uuid},
             {"request_uuid": job.request_uuid},
-        ):
-            await store.commit(Unit(ledger=[ledger_row(ids, **keys)]))
+        ]
+        for keys in named:
+            await store.commit(Unit(ledger=[ledger_row(ids, at=NOW, items=1, **keys)]))
     assert (await store.prune(LATER)).ledger == 3
     assert (await tables(store))["ledger"] == 3

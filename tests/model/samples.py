@@ -153,7 +153,7 @@ def full_unit(ids: Ids, steps: int = 3) -> Unit:
 
 
 _text = st.text(st.characters(exclude_categories=()), max_size=20)
-_plain = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_plain = st.text(st.characters(codec="utf-8"), max_size=12)
 _int64 = st.integers(-(2**63), 2**63 - 1)
 
 
