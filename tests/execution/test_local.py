@@ -98,7 +98,7 @@ async def test_programs_that_do_not_exist(host: Host) -> None:
 
 
 async def test_time_limit_is_the_smaller_one_and_kills_what_does_not_listen(host: Host) -> None:
-    script = "trap '' TERM\necho $$ > runs\nwhile :; do sleep 0.05; done"
+    script = "trap '' TERM\necho $$ > r; mv r runs\nwhile :; do sleep 0.05; done"
     settings = SpoolSettings(grace=SECOND // 5, durable=False)
     await host.executor.close()
     await host.open(settings)
@@ -146,19 +146,25 @@ async def test_a_late_kill_does_nothing_to_the_next_job_of_the_same_supervisor(h
 
 
 async def test_pause_and_resume_stop_the_clock_too(host: Host) -> None:
-    spec = job(define("echo $$ > runs\nwhile [ ! -e go ]; do :; done", timeout=20 * SECOND))
+    await host.executor.close()
+    await host.open(SpoolSettings(heartbeat=SECOND // 20, durable=False))
+    spec = job(define("echo $$ > r; mv r runs\nwhile [ ! -e go ]; do :; done", timeout=2 * SECOND))
     await host.executor.launch([spec])
     await host.running(spec)
     pid = pid_of(host.directory(spec) / "work" / "runs")
     await host.executor.signal(spec.job_uuid, "pause")
     await until(lambda: state_of(pid) == "T")
+    alive = host.directory(spec) / "alive"
+    await until(alive.exists)
+    suspended = alive.stat().st_mtime
+    await until(lambda: alive.stat().st_mtime > suspended + 2.1)
     (host.directory(spec) / "work" / "go").touch()
     await host.executor.signal(spec.job_uuid, "resume")
     assert (await host.watcher.outcome(spec)).state == "completed"
 
 
 async def test_a_suspended_job_can_be_killed(host: Host) -> None:
-    spec = job(define("echo $$ > runs; sleep 60"))
+    spec = job(define("echo $$ > r; mv r runs; sleep 60"))
     await host.executor.launch([spec])
     await host.running(spec)
     await host.executor.signal(spec.job_uuid, "pause")
@@ -224,7 +230,7 @@ async def test_run_once(tmp_path: Path) -> None:
 
 
 async def test_run_once_cancelled(tmp_path: Path) -> None:
-    task = asyncio.create_task(run_once(define("echo $$ > runs; sleep 300"), {}, tmp_path, FAST))
+    task = asyncio.create_task(run_once(define("echo $$ > r; mv r runs; sleep 300"), {}, tmp_path, FAST))
     found: list[int] = []
     await until(
         lambda: found.extend(int(p.read_text() or 0) for p in tmp_path.glob("*/work/runs")) or any(found)

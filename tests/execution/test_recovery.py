@@ -20,7 +20,7 @@ from tests.execution.conftest import FAST, Host, define, job, pid_of, runs, unti
 
 #: a job that appends a line when it starts, then waits to be let go
 MARKED = """echo start >> ../starts
-echo $$ > runs
+echo $$ > r; mv r runs
 while [ ! -e go ]; do sleep 0.01; done
 echo '{"x": 1}' > outputs.json"""
 
@@ -231,7 +231,12 @@ async def test_a_claimed_job_is_never_launched(host: Host) -> None:
     claim_as(host, spec, boot="00000000-0000-0000-0000-000000000000")
     outcome = await host.run(spec)
     assert outcome.info == "the host was rebooted while the job ran"
-    assert starts(host, spec) == 0
+    reused = job(define("echo start >> ../starts"))
+    host.executor.spool.prepare(reused)
+    claim = {"pid": os.getpid(), "start": 1, "boot": host.executor.spool.boot, "at": 7}
+    (host.directory(reused) / "claim").write_text(json.dumps(claim))
+    assert (await host.run(reused)).info == "the job's supervisor died"
+    assert [starts(host, s) for s in (spec, reused)] == [0, 0]
 
 
 async def test_files_of_another_boot_are_written_again(host: Host) -> None:
@@ -259,17 +264,21 @@ async def test_ended_on_another_boot_with_lost_outputs(host: Host) -> None:
 
 
 async def test_supervisors_of_a_dead_launcher_end_after_their_job(host: Host) -> None:
-    await host.run(job(define(":")))
-    spec = job(define(MARKED))
-    await host.executor.launch([spec])
-    await host.running(spec)
-    claim = host.executor.spool.claim_of(spec.job_uuid)
-    assert claim is not None
+    """Each on its own: one that runs longer does not keep an earlier one waiting for orders."""
+    specs = [job(define(MARKED)) for _ in range(2)]
+    for spec in specs:
+        await host.executor.launch([spec])
+        await host.running(spec)
     await host.executor.close()
-    assert host.executor.spool.inspect(spec.job_uuid)[0] is Found.RUNNING
-    (host.directory(spec) / "work" / "go").touch()
-    await until(lambda: not is_alive(claim))
-    assert host.executor.spool.inspect(spec.job_uuid)[0] is Found.ENDED
+    spool = host.executor.spool
+    for spec in specs:
+        assert spool.inspect(spec.job_uuid)[0] is Found.RUNNING
+    for spec in specs:
+        claim = spool.claim_of(spec.job_uuid)
+        assert claim is not None
+        (host.directory(spec) / "work" / "go").touch()
+        await until(lambda claim=claim: not is_alive(claim))
+        assert spool.inspect(spec.job_uuid)[0] is Found.ENDED
 
 
 async def test_heartbeat(tmp_path: Path) -> None:
