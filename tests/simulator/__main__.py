@@ -80,10 +80,8 @@ def main() -> int:
         f"{events:,} events, {elapsed / YEAR:,.1f} simulated years, {len(broken)} broken"
     )
     if broken:
-        again = " ".join(str(seed) for seed in broken[:20])
-        print(
-            f"broken: {again}{' ...' if len(broken) > 20 else ''}; read one: make simulate SEEDS=1 SEED={broken[0]}"
-        )
+        again = " ".join(str(seed) for seed in broken[:20]) + (" ..." if len(broken) > 20 else "")
+        print(f"broken: {again}; read one: make simulate SEEDS=1 SEED={broken[0]}")
     return 1 if broken else 0
 
 
