@@ -138,7 +138,9 @@ class Side:
     def unit(self, decide: Callable[[Any], None]) -> Said:
         self.now += 1000
         before = snapshot(self.state)
+        # these two steer who is next and what is offered unasked: hints, which a rollback may lose
         hint = copy.deepcopy(getattr(self.state, "declined_busy", None))
+        turns = list(getattr(self.state, "queue", ()))
         dice = self.dice.getstate()
         rehearsal = self.draft()
         decide(rehearsal)
@@ -150,6 +152,7 @@ class Side:
         self.dice.setstate(dice)
         if hint is not None:
             self.state.declined_busy = hint
+            self.state.queue = {manager: self.state.queue[manager] for manager in turns}
 
         draft = self.draft()
         decide(draft)
@@ -233,6 +236,7 @@ def indexes(state: Any) -> dict[str, Any]:
         }
     return {
         "offer_of_request": dict(state.offer_of_request),
+        "offers_of_request": {name: set(found) for name, found in state.offers_of_request.items()},
         "open_offers": dict(state.open_offers),
         "running": state.running,
         "running_of": dict(state.running_of),

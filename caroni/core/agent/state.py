@@ -185,6 +185,8 @@ class AgentState(State):
         self.draining = False
         #: (manager, request) -> the newest offer for it
         self.offer_of_request: dict[tuple[str, bytes], OfferKey] = {}
+        #: the same with all its offers, only while there is more than one in memory
+        self.offers_of_request: dict[tuple[str, bytes], dict[OfferKey, None]] = {}
         self.open_offers: dict[str, int] = {}
         #: manager -> requests that were declined for want of room; a hint that a restart may lose
         self.declined_busy: dict[str, dict[bytes, JobFulfillmentRequest]] = {}
@@ -215,13 +217,30 @@ class AgentState(State):
         if not offer.request_uuid:
             return
         request = (offer.manager, offer.request_uuid)
-        if new is not None:
-            known = self.offer_of_request.get(request)
-            other = self.get(AgentOffer, known) if known is not None else None
-            if other is None or (other.round, other.created_at) <= (new.round, new.created_at):
-                self.offer_of_request[request] = new.key
-        elif self.offer_of_request.get(request) == offer.key:
-            del self.offer_of_request[request]
+        newest = self.offer_of_request.get(request)
+        if new is None:
+            self._drop_offer(request, offer.key)
+        elif newest is None or newest == new.key:
+            self.offer_of_request[request] = new.key
+        else:  # an earlier one is still here: until it is evicted, or for good if the later one is undone
+            others = self.offers_of_request.setdefault(request, {newest: None})
+            others[new.key] = None
+            self.offer_of_request[request] = self._newest(others)
+
+    def _newest(self, offers: Iterable[OfferKey]) -> OfferKey:
+        found = [offer for key in offers if (offer := self.get(AgentOffer, key)) is not None]
+        return max(found, key=lambda offer: (offer.round, offer.created_at, offer.offer_uuid)).key
+
+    def _drop_offer(self, request: tuple[str, bytes], key: OfferKey) -> None:
+        several = self.offers_of_request.get(request)
+        if several is None:
+            if self.offer_of_request.get(request) == key:
+                del self.offer_of_request[request]
+            return
+        several.pop(key, None)
+        self.offer_of_request[request] = self._newest(several)
+        if len(several) == 1:
+            del self.offers_of_request[request]
 
     def _index_job(self, old: AgentJob | None, new: AgentJob | None) -> None:
         job = new or old
