@@ -21,9 +21,10 @@ import msgspec
 from caroni.core.messages import FailureClass
 from caroni.errors import ConfigError
 from caroni.execution import launcher, outputs, verdict
+from caroni.execution.claims import Claim, Found, is_alive, kill_leftovers
 from caroni.execution.executor import Callbacks, JobOutcome, JobRefused, JobSpec, Signal, Stream, StreamPart
 from caroni.execution.link import LauncherLink
-from caroni.execution.spool import Claim, Found, Spool, SpoolSettings, is_alive
+from caroni.execution.spool import Spool, SpoolSettings
 
 #: seconds between looks at jobs that may end unseen
 PATROL = 1.0
@@ -257,7 +258,7 @@ class LocalExecutor:
                 return verdict.failed(FailureClass.AGENT, "the host was rebooted while the job ran")
             case Found.NOTHING if code is None:
                 return None
-        self.spool.kill_leftovers(uuid, claim)
+        kill_leftovers(uuid, claim)
         return verdict.supervisor_died(code)
 
     def _attach(self, job: _Running, claim: Claim) -> None:

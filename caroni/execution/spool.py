@@ -29,9 +29,6 @@ import itertools
 import os
 import re
 import shutil
-import signal
-import time
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +39,7 @@ from caroni.core.messages import FailureClass
 from caroni.core.plan import SECOND
 from caroni.core.valuewords import quoted
 from caroni.execution import launcher
+from caroni.execution.claims import Claim, ExitRecord, Found, is_alive
 from caroni.execution.definition import PARAMETER_NAME, JobDefinition
 from caroni.execution.executor import JobRefused, JobSpec
 
@@ -69,50 +67,10 @@ class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     durable: bool = True
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """Who runs a job: a process id means something only with its start time, on the same boot."""
-
-    pid: int
-    start: int
-    boot: str
-    at: int = 0
-
-
 class _Boot(msgspec.Struct, frozen=True):
     """What of ``spec.json`` tells whether it can be torn."""
 
     boot: str
-
-
-class ExitRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """``exit.json`` (written by :mod:`caroni.execution.launcher`)."""
-
-    v: int
-    boot: str = ""
-    #: why the supervisor stopped the job: kill, timeout, overflow, disk, spawn; "" = it did not
-    reason: str = ""
-    detail: str = ""
-    exit_code: int | None = None
-    signal: int | None = None
-    errno: int | None = None
-    survivors: tuple[int, ...] = ()
-    started_at: int = 0
-    ended_at: int = 0
-    wall: int = 0
-    cpu: int = 0
-    max_rss: int = 0
-    stdout: int = 0
-    stderr: int = 0
-
-
-class Found(Enum):
-    """What a job's directory tells."""
-
-    NOTHING = "nothing"  #: not claimed: start it
-    RUNNING = "running"
-    ENDED = "ended"  #: exit.json is there
-    DEAD = "dead"  #: claimed on this boot, but the supervisor is gone
-    REBOOTED = "rebooted"  #: claimed on another boot
 
 
 class Spool:
@@ -409,35 +367,6 @@ class Spool:
             else:
                 os.unlink(path)
 
-    def kill_leftovers(self, job_uuid: bytes, claim: Claim | None) -> int:
-        """Kill what runs on of a job whose supervisor is gone; gives how many processes that were.
-
-        They are known by the supervisor's session or by the job's id in their environment.
-        """
-        mark = f"CARONI_JOB_ID={job_uuid.hex()}".encode()
-        session = self._orphaned_session(claim) if claim else 0
-        killed = 0
-        for _ in range(20):
-            found = [pid for pid in _pids() if _belongs(pid, session, mark)]
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-                    killed += 1
-            if not found:
-                break
-            time.sleep(0.02)  # in a thread; killed processes need a moment to leave
-        return killed
-
-    def _orphaned_session(self, claim: Claim) -> int:
-        """The session of a dead supervisor, 0 if that number means something else by now."""
-        if claim.boot != self.boot:
-            return 0
-        try:
-            start = launcher.process_stat(claim.pid)[3]
-        except (OSError, IndexError, ValueError):
-            return claim.pid
-        return claim.pid if start == claim.start else 0
-
     def tail(self, job_uuid: bytes, stream: str, n: int) -> str:
         """The last ``n`` bytes of a stream as text without NUL (no database keeps that)."""
         data = self.part(job_uuid, stream, -n, n)[1]
@@ -461,15 +390,6 @@ class Spool:
         shutil.rmtree(self.directory(job_uuid), onerror=_make_removable)
 
 
-def is_alive(claim: Claim) -> bool:
-    """Whether the claiming supervisor still runs; a zombie does not."""
-    try:
-        state, _, _, start = launcher.process_stat(claim.pid)
-    except (OSError, IndexError, ValueError):
-        return False
-    return start == claim.start and state not in "ZX"
-
-
 def quoted_name(name: str) -> str:
     """A declared name as a JSON string (names need no escaping)."""
     return f'"{name}"'
@@ -481,23 +401,6 @@ def _read(path: str, limit: int) -> bytes:
         return os.read(fd, limit)
     finally:
         os.close(fd)
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _belongs(pid: int, session: int, mark: bytes) -> bool:
-    try:
-        state, _, its_session, _ = launcher.process_stat(pid)
-        if state in "ZX":
-            return False
-        if session and its_session == session and pid != session:
-            return True
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return mark in file.read(1 << 20).split(b"\0")
-    except (OSError, IndexError, ValueError):
-        return False
 
 
 def _make_removable(function: Any, path: str, error: Any) -> None:

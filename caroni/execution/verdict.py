@@ -9,9 +9,10 @@ import signal
 from caroni.core.messages import FailureClass
 from caroni.core.plan import HOUR, MINUTE, SECOND
 from caroni.execution import outputs
+from caroni.execution.claims import ExitRecord
 from caroni.execution.executor import JobOutcome, JobSpec
 from caroni.execution.launcher import BROKEN
-from caroni.execution.spool import ExitRecord, Spool
+from caroni.execution.spool import Spool
 
 TAIL = 4096
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from caroni.core.plan import SECOND
+from caroni.execution.claims import is_alive
 from caroni.execution.definition import JobDefinition, load_definition
 from caroni.execution.executor import JobOutcome, JobSpec
 from caroni.execution.local import LocalExecutor
-from caroni.execution.spool import SpoolSettings, is_alive
+from caroni.execution.spool import SpoolSettings
 
 FAST = SpoolSettings(grace=SECOND, durable=False)
 _numbers = itertools.count(1)

@@ -15,7 +15,7 @@ import pytest
 
 from caroni.core.messages import FailureClass
 from caroni.core.plan import SECOND
-from caroni.execution.spool import Found, is_alive
+from caroni.execution.claims import Found, is_alive
 from tests.execution.conftest import FAST, Host, define, job, pid_of, runs, until
 
 #: a job that appends a line when it starts, then waits to be let go
