@@ -298,6 +298,15 @@ def test_at_most_once_lost_is_held_until_it_speaks() -> None:
     assert m.row(Workflow, m.workflow_uuid).state is WorkflowState.COMPLETED
 
 
+def test_at_most_once_lost_takes_the_same_status_as_before_for_a_sign_of_life() -> None:
+    m = held()
+    assert {k for k in m.wait(HOUR).kinds} == {"JobStatusRequest"}, "it is asked about, not stopped"
+    m.status(JobStatus.RUNNING, seq=1)
+    assert m.step().state is StepState.HELD, "an older one is no sign"
+    m.status(JobStatus.RUNNING, seq=2)
+    assert m.step().state is StepState.RUNNING
+
+
 def test_at_most_once_held_completes_late() -> None:
     m = held()
     m.completes()
@@ -472,12 +481,6 @@ def test_a_job_of_another_agent_is_no_row(m: ManagerSide) -> None:
 
 
 def test_kill_is_repeated_ever_more_rarely_until_it_is_answered(m: ManagerSide) -> None:
-    m.lost("once")
-    said = m.wait(DAY)
-    kills = len(said.of(JobKill))
-    if m.job().kill_wanted:
-        assert 20 <= kills <= 36
-    m = ManagerSide()
     m.lost()
     m.again()
     m.status(JobStatus.RUNNING, AGAIN)

@@ -65,8 +65,14 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
             release(d, job.agent, job.job_uuid, job.request_uuid)
         return
     if m.seq and (origin.stream_id, m.seq) <= (job.stream_id, job.seq):
-        if not ended and job.state is JobState.PENDING and m.job_status is JobStatus.PENDING:
+        if job.state is JobState.PENDING and m.job_status is JobStatus.PENDING:
             _feed(d, job)
+        elif (
+            (origin.stream_id, m.seq) == (job.stream_id, job.seq)
+            and m.job_status in _LIVE
+            and _holds(d.step((job.workflow_uuid, job.step_index)), job)
+        ):
+            _progress(d, job, _LIVE[m.job_status])  # nothing has changed there: it still runs
         return
     job = d.put(
         replace(
