@@ -38,7 +38,7 @@ async def timed(made: Federation, template: str, inputs: dict[str, str]) -> floa
 
 async def noop(url: str, directory: Path, runs: int = 3, steps: int = 1000) -> None:
     """(a) 1,000 independent no-op steps, beside the bare exchange."""
-    async with federation(directory, url, [NOOP]) as made:
+    async with federation(directory, url, [NOOP], CARONI_AGENT__SLOTS="500") as made:
         await made.template("warm", independent("noop", 100))
         await made.template("noop", independent("noop", steps))
         await timed(made, "warm", {"n": "1"})
@@ -87,7 +87,7 @@ async def latency(url: str, directory: Path, runs: int = 30) -> None:
 
 async def growth(url: str, directory: Path) -> None:
     """(d) cost of a step in workflows of 100, 1,000 and 10,000 steps, and the manager's memory."""
-    async with federation(directory, url, [NOOP]) as made:
+    async with federation(directory, url, [NOOP], CARONI_AGENT__SLOTS="500") as made:
         for steps in (100, 1000, 10_000):
             await made.template(f"n{steps}", independent("noop", steps))
         await timed(made, "n1000", {"n": "1"})

@@ -164,16 +164,17 @@ class Draft:
         self.events: list[Event] = []
         #: id of the message that is being decided on, for ``in_reply_to`` and logs
         self.cause: bytes = b""
+        self._tables = state.tables
         self._journal: list[tuple[type[Row], Hashable, Row | None]] = []
 
     def get(self, row_type: type[R], key: Hashable) -> R | None:
         """The row as this unit of work sees it."""
-        return cast("R | None", self.state.tables[row_type].get(key))
+        return self._tables[row_type].get(key)  # type: ignore[return-value]
 
     def put(self, row: R) -> R:
         """Write a row (the last write of a key is what is stored)."""
         row_type, key = type(row), row.key
-        self._journal.append((row_type, key, self.state.tables[row_type].get(key)))
+        self._journal.append((row_type, key, self._tables[row_type].get(key)))
         self.state.replace(row_type, key, row)
         return row
 

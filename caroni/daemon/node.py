@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from caroni.core.manager.state import ManagerPolicy, ManagerSettings
 from caroni.core.messages import PresenceState
 from caroni.daemon.agent import AgentRole, Connected, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
+from caroni.daemon.dice import SystemDice
 from caroni.daemon.engine import Engine
 from caroni.daemon.manager import ManagerRole
 from caroni.daemon.outbox import Outbox
@@ -83,7 +83,7 @@ class Node:
         self.bus = bus
         self.clock = clock
         self._retention = retention or Retention()
-        dice = random.SystemRandom()
+        dice = SystemDice()
         wake = asyncio.Event()
         self.outbox = Outbox(
             store=store,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -130,6 +131,9 @@ async def serve(loaded: Loaded) -> None:
             await node.stop()
             raise
         _log_start(loaded.config, node)
+        # rows and messages make no cycles: what lives long is not looked at again and again
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
         notify("READY=1")
         engine = asyncio.create_task(node.wait())
         stopped = asyncio.create_task(stopping.wait())

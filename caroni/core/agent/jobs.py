@@ -227,6 +227,23 @@ def settle(d: AgentDraft) -> None:
         d.act(StartJob(key=chosen.key))
 
 
+def keep_newest_status(d: AgentDraft) -> None:
+    """Of several statuses of one job in one unit of work only the newest says anything; the last step."""
+    newest: dict[tuple[str, bytes], JobStatusUpdate] = {}
+    statuses = 0
+    for outgoing in d.messages:
+        message = outgoing.message
+        if type(message) is JobStatusUpdate:
+            statuses += 1
+            newest[outgoing.to, message.job_uuid] = message
+    if statuses > len(newest):
+        d.messages = [
+            outgoing
+            for outgoing in d.messages
+            if type(m := outgoing.message) is not JobStatusUpdate or newest[outgoing.to, m.job_uuid] is m
+        ]
+
+
 # --- from process to result ----------------------------------------------------------------------
 
 

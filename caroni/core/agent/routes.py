@@ -107,4 +107,5 @@ def settle(d: AgentDraft) -> bool:
     jobs.settle(d)
     if d.state.declined_busy:
         offers.offer_what_was_declined(d)
+    jobs.keep_newest_status(d)
     return False

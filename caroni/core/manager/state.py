@@ -227,28 +227,39 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
     gone: list[tuple[type[Row], object]] = []
     ended: set[bytes] = set()
     for row in touched:
-        if isinstance(row, Offer):
-            if row.state in _CLOSED_OFFER and not _is_open(state.get(Request, row.request_uuid)):
-                gone.append((Offer, row.key))
-            continue
-        if not isinstance(row, Workflow | Step | Job | Request):
-            continue
-        workflow = state.get(Workflow, row.workflow_uuid)
-        if workflow is not None and workflow.ended_at:
-            ended.add(workflow.workflow_uuid)
-        if isinstance(row, Step) and row.state in _ENDED_STEP:
-            gone.extend(_finished_parts(state, row))
-        elif isinstance(row, Job | Request):
-            step = state.get(Step, (row.workflow_uuid, row.step_index))
-            if step is not None and step.state not in _ENDED_STEP:
+        kind = type(row)
+        if kind is Job:
+            job = cast("Job", row)
+            if not _is_settled(job):
                 continue
-            if isinstance(row, Job):
-                gone.extend(_job_parts(state, step, row))
-            elif not _is_open(row):
-                gone.append((Request, row.key))
-                gone.extend((Offer, offer) for offer in row.offers)
+            step = state.get(Step, (job.workflow_uuid, job.step_index))
+            if step is None or step.state in _ENDED_STEP:
+                gone.extend(_job_parts(state, step, job))
+                ended.add(job.workflow_uuid)
+        elif kind is Step:
+            step = cast("Step", row)
+            if step.state in _ENDED_STEP:
+                gone.extend(_finished_parts(state, step))
+                ended.add(step.workflow_uuid)
+        elif kind is Request:
+            request = cast("Request", row)
+            if request.state in OPEN_REQUEST:
+                continue
+            step = state.get(Step, (request.workflow_uuid, request.step_index))
+            if step is None or step.state in _ENDED_STEP:
+                gone.append((Request, request.key))
+                gone.extend((Offer, offer) for offer in request.offers)
+                ended.add(request.workflow_uuid)
+        elif kind is Offer:
+            offer = cast("Offer", row)
+            if offer.state in _CLOSED_OFFER and not _is_open(state.get(Request, offer.request_uuid)):
+                gone.append((Offer, offer.key))
+        elif kind is Workflow:
+            ended.add(cast("Workflow", row).workflow_uuid)
     for workflow_uuid in ended:
-        gone.extend(_whole_workflow(state, workflow_uuid))
+        workflow = state.get(Workflow, workflow_uuid)
+        if workflow is not None and workflow.ended_at:
+            gone.extend(_whole_workflow(state, workflow_uuid))
     return gone
 
 
