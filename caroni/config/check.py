@@ -79,10 +79,6 @@ def _broker(config: Config, shown: str) -> None:
         )
     if (amqp.cert_file is None) != (amqp.key_file is None):
         raise ConfigError(f"{shown}: [amqp] cert_file and key_file belong together; give both")
-    if amqp.exchange == amqp.base_exchange:
-        raise ConfigError(
-            f"{shown}: [amqp] exchange and base_exchange must differ: one is durable, one is not"
-        )
 
 
 def _database(config: Config, shown: str) -> None:

@@ -97,14 +97,6 @@ class Amqp(Section, frozen=True, kw_only=True):
     exchange: Annotated[
         str, Meta(min_length=1, max_length=127, description="Topic exchange, durable; equal for all peers.")
     ] = "caroni"
-    base_exchange: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=127,
-            description="Exchange of base-protocol peers (topic, not durable); used in `lab` mode only.",
-        ),
-    ] = "caroni_exchange"
     queue_type: Annotated[
         Literal["classic", "quorum"],
         Meta(
@@ -112,7 +104,8 @@ class Amqp(Section, frozen=True, kw_only=True):
         ),
     ] = "classic"
     heartbeat: Annotated[
-        Duration, Meta(ge=SECOND, le=HOUR, description="AMQP heartbeat; two missed ones cut the connection.")
+        Duration,
+        Meta(ge=SECOND, le=HOUR, description="AMQP heartbeat; a broker silent for three of them has gone."),
     ] = 20 * SECOND
     prefetch: Annotated[
         int, Meta(ge=1, le=10_000, description="Unacknowledged deliveries the broker hands over at once.")

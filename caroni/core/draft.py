@@ -61,6 +61,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     fields: dict[str, Any]
+    #: id of the message that caused it; empty for timers and local happenings
+    cause: bytes = b""
 
 
 class Timers:
@@ -109,6 +111,8 @@ class State:
     """Rows in memory. Subclasses add the indexes their role decides on."""
 
     def __init__(self, row_types: Iterable[type[Row]]) -> None:
+        #: set by the shell when its host or its broker cannot take more: nothing new is begun
+        self.short_of = ""
         self.tables: dict[type[Row], dict[Hashable, Row]] = {t: {} for t in row_types}
         self.timers = Timers()
 
@@ -195,7 +199,7 @@ class Draft:
 
     def note(self, kind: str, **fields: Any) -> None:
         """Tell operators of something."""
-        self.events.append(Event(kind=kind, fields=fields))
+        self.events.append(Event(kind=kind, fields=fields, cause=self.cause))
 
     def new_id(self) -> bytes:
         """A fresh id of 16 bytes."""

@@ -32,8 +32,8 @@ class StepPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_other_failures: int = 20
     backoff: int = 10 * SECOND
     backoff_cap: int = HOUR
-    #: an agent without contact for longer than this has lost the job
-    lost_after: int = 40 * MINUTE
+    #: an agent without contact for longer than this has lost the job; 0: the manager's own patience
+    lost_after: int = 0
     #: 0 means the job definition's own limit
     max_runtime: int = 0
     at_most_once: bool = False

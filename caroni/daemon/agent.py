@@ -44,7 +44,7 @@ from caroni.core.messages import (
 from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
 from caroni.core.states import AgentJobState
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say
+from caroni.daemon.role import Need, Say, log_event
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec
 from caroni.model.store import Store
@@ -454,8 +454,7 @@ class AgentRole:
 
     def tell(self, events: Sequence[Event]) -> None:
         for event in events:
-            shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
-            log.info(event.kind.replace("_", " "), **shown)
+            log_event(event)
             self._plugins.notify(event)
 
     async def sweep(self, older_than: int) -> None:

@@ -28,8 +28,10 @@ from caroni.errors import MessageRejected, TransientError
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Store
 from caroni.model.unit import LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
+from caroni.trust.certificates import urn_of
 from caroni.wire.codec import encode
 from caroni.wire.envelope import Item, Opened, Opener, Parked, Refused, permit
+from caroni.wire.parking import ParkingLot, Waiting
 
 log = structlog.get_logger()
 
@@ -95,6 +97,7 @@ class Engine:
         self._more = False
         self._one_by_one = 0
         self._trouble = 0.0
+        self._parked = ParkingLot()
         self._logged: dict[str, int] = {}
 
     # --- in ----------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ class Engine:
             await asyncio.sleep(0)
 
     def _has_work(self) -> bool:
-        due = self.role.state.timers.next_due()
+        due = _earliest(self.role.state.timers.next_due(), self._parked.next_due())
         return bool(
             self._arrived
             or self._local
@@ -145,8 +148,8 @@ class Engine:
         self._wake.clear()
         if self._has_work() or self._stopping:
             return
-        due = [d for d in (self.role.state.timers.next_due(), self._outbox.next_drain) if d]
-        seconds = max((min(due) - self._clock.now()) / 1e6, 0.0) if due else 60.0
+        due = _earliest(self.role.state.timers.next_due(), self._parked.next_due(), self._outbox.next_drain)
+        seconds = max((due - self._clock.now()) / 1e6, 0.0) if due else 60.0
         try:
             async with asyncio.timeout(min(seconds + 0.001, 60.0)):
                 await self._wake.wait()
@@ -198,6 +201,8 @@ class Engine:
 
     def _take(self) -> _Taken:
         limit = 1 if self._one_by_one else MAX_ENVELOPES
+        if self._parked:
+            self._arrived.extend(_again(one) for one in self._parked.due(self._clock.now()))
         deliveries = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
         local: list[Any] = []
         if not (self._one_by_one and deliveries):
@@ -218,19 +223,12 @@ class Engine:
                 self._refuse(delivery, verdict, unit)
                 continue
             except Parked as parked:
-                unit.quarantine.append(
-                    QuarantineRow(
-                        key=self._dice.getrandbits(128).to_bytes(16, "big"),
-                        kind="parked",
-                        body=delivery.body,
-                        sender=parked.bucket,
-                        reason=parked.reason,
-                        first_at=unit.now,
-                        last_at=unit.now,
-                        parked_until=parked.until,
-                    )
-                )
+                # in memory: what a stop loses, the sender's timers bring again
+                if not self._parked.park(parked, delivery.body, delivery.reply_to):
+                    self._refuse(delivery, Refused("E_PARKED", "too much is parked already"), unit)
                 continue
+            if self._parked and one.fingerprint:
+                self._arrived.extend(_again(w) for w in self._parked.shown(urn_of(one.fingerprint)))
             opened.append((delivery, one))
             messages += len(one.items)
             if messages >= MAX_MESSAGES:
@@ -470,6 +468,16 @@ class Engine:
             self._arrived.appendleft(delivery)
             return
         await self._bus.ack([delivery])
+
+
+def _earliest(*instants: int) -> int:
+    """The earliest of those that are set, 0 if none is."""
+    return min((instant for instant in instants if instant), default=0)
+
+
+def _again(waiting: Waiting) -> Delivery:
+    """A parked body, as if it had just come; its delivery is acknowledged already."""
+    return Delivery(body=waiting.body, routing_key="", queue="", reply_to=waiting.reply_to)
 
 
 def _kept(one: Opened) -> bool:

@@ -24,7 +24,7 @@ from caroni.core.messages import JobFulfillmentOffer, JobFulfillmentRequest, Mes
 from caroni.core.rows import Offer, Request, Row, Step, Workflow
 from caroni.cwl import plan_from_json
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say
+from caroni.daemon.role import Need, Say, log_event
 from caroni.daemon.status import status_update
 from caroni.errors import CaroniError, TransientError
 from caroni.model.store import Store
@@ -149,7 +149,7 @@ class ManagerRole:
         return routes.handle(cast("ManagerDraft", draft), origin, message)
 
     def happened(self, draft: Draft, event: Any) -> None:
-        raise CaroniError(f"a manager has no use for {type(event).__name__}")
+        routes.happened(cast("ManagerDraft", draft), event)
 
     def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
         routes.fire(cast("ManagerDraft", draft), row_type, key)
@@ -200,8 +200,7 @@ class ManagerRole:
 
     def tell(self, events: Sequence[Event]) -> None:
         for event in events:
-            shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
-            log.info(event.kind.replace("_", " "), **shown)
+            log_event(event)
             self._plugins.notify(event)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

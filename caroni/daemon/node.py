@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import psutil
 import structlog
 
 from caroni.core.agent.state import AgentPolicy, AgentSettings
-from caroni.core.manager.state import ManagerPolicy, ManagerSettings
+from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard
 from caroni.core.messages import PresenceState
 from caroni.daemon.agent import AgentRole, Connected, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
@@ -20,6 +22,7 @@ from caroni.daemon.engine import Engine
 from caroni.daemon.manager import ManagerRole
 from caroni.daemon.outbox import Outbox
 from caroni.daemon.ports import Bus, Clock, QueueSpec
+from caroni.errors import MessageRejected
 from caroni.execution.executor import Executor
 from caroni.model.retention import Retention
 from caroni.model.store import Store
@@ -36,6 +39,8 @@ log = structlog.get_logger()
 COMMAND_POLL = 0.5
 #: seconds between sweeps of what has had its time
 SWEEP = 3600.0
+#: seconds between looks at the free disk and the unsent messages
+CHECK = 5.0
 #: seconds that a clean stop waits for what is on its way to the broker
 FLUSH = 10.0
 
@@ -65,6 +70,15 @@ async def stream_id(store: Store, clock: Clock) -> int:
     return new
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Below or above these nothing new is begun; what is begun goes on."""
+
+    directory: Path
+    #: bytes that must stay free on the directory's disk
+    disk_reserve: int = 1024**3
+    outbox_rows: int = 10_000
+
+
 class Node:
     """A manager or an agent between ``start`` and ``stop``."""
 
@@ -77,12 +91,15 @@ class Node:
         clock: Clock,
         stream: int,
         retention: Retention | None = None,
+        limits: Limits | None = None,
+        in_flight: int = 64,
     ) -> None:
         self.identity = identity
         self.store = store
         self.bus = bus
         self.clock = clock
         self._retention = retention or Retention()
+        self._limits = limits
         dice = SystemDice()
         wake = asyncio.Event()
         self.outbox = Outbox(
@@ -93,6 +110,8 @@ class Node:
             dice=dice,
             stream_id=stream,
             wake=wake.set,
+            in_flight=in_flight,
+            on_unheard=lambda requests: self.engine.happen(Unheard(requests=requests)),
         )
         self.opener = Opener(identity.trust, identity.uri, identity.federation, identity.mode, identity.skew)
         self._dice = dice
@@ -120,11 +139,16 @@ class Node:
         """Recover first, then work, then listen; the broker may be away."""
         await self.role.load()
         await self.outbox.load()
+        for certificate in await self.store.certificates():
+            with contextlib.suppress(MessageRejected):
+                self.opener.learn(certificate)
+        self._check_limits()
         await self._before_listening()
         self._tasks.append(asyncio.create_task(self.engine.run(), name=f"engine of {self.identity.uri}"))
         await self.bus.start(self._queues(), self.engine.deliver, self._connected)
         self._tasks.append(asyncio.create_task(self._commands()))
         self._tasks.append(asyncio.create_task(self._sweeps()))
+        self._tasks.append(asyncio.create_task(self._checks()))
 
     async def _before_listening(self) -> None:
         """What a role does once its rows are loaded."""
@@ -180,6 +204,30 @@ class Node:
         """Carry out one command from the database; gives JSON text."""
         raise ValueError(f"unknown command {kind}")
 
+    async def _checks(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK)
+            self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Begin nothing new while the disk is nearly full or the broker takes nothing."""
+        limits, short_of = self._limits, ""
+        if limits is None:
+            return
+        free = psutil.disk_usage(str(limits.directory)).free
+        if free < limits.disk_reserve:
+            short_of = f"{free >> 20} MiB of disk are free, {limits.disk_reserve >> 20} are kept in reserve"
+        elif self.outbox.unsent > limits.outbox_rows:
+            short_of = f"{self.outbox.unsent} messages wait for the broker"
+        state = self.role.state
+        if bool(short_of) != bool(state.short_of):
+            if short_of:
+                log.warning("nothing new is begun", reason=short_of, see="[limits] in the configuration")
+            else:
+                log.info("new work is taken again")
+                self._wake.set()
+        state.short_of = short_of
+
     async def _sweeps(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
@@ -209,11 +257,9 @@ class ManagerNode(Node):
         settings: ManagerSettings,
         policy: ManagerPolicy,
         plugins: Plugins,
-        retention: Retention | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            identity=identity, store=store, bus=bus, clock=clock, stream=stream, retention=retention
-        )
+        super().__init__(identity=identity, store=store, bus=bus, clock=clock, stream=stream, **common)
         self._make_engine(
             ManagerRole(
                 store=store,
@@ -249,11 +295,9 @@ class AgentNode(Node):
         directory: Path,
         log_tail: bool = False,
         presence_interval: float = 60.0,
-        retention: Retention | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            identity=identity, store=store, bus=bus, clock=clock, stream=stream, retention=retention
-        )
+        super().__init__(identity=identity, store=store, bus=bus, clock=clock, stream=stream, **common)
         self._presence_interval = presence_interval
         self._announce = asyncio.Event()
         self._make_engine(

@@ -25,8 +25,8 @@ from caroni.daemon.ports import Bus, Clock, Outcome, Publish
 from caroni.errors import MessageRejected, TransientError
 from caroni.model.store import Store
 from caroni.model.unit import LedgerItem, LedgerRow, OutboxRetry, OutboxRow, QuarantineRow, Sealed, Unit
-from caroni.wire.bundle import Part, Payload, batches, pack
-from caroni.wire.codec import encode, message_name
+from caroni.wire.bundle import Part, Payload, batches, pack, unpack
+from caroni.wire.codec import decode, encode, message_name
 from caroni.wire.envelope import Sealer
 from caroni.wire.rules import MAX_LIFETIME, lifetime
 from caroni.wire.topics import FULFILLMENT, PRESENCE, broadcast_key, topic_of
@@ -84,6 +84,7 @@ class Outbox:
         stream_id: int,
         wake: Callable[[], None],
         in_flight: int = 64,
+        on_unheard: Callable[[tuple[bytes, ...]], None] = lambda requests: None,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -92,6 +93,9 @@ class Outbox:
         self._dice = dice
         self._stream_id = stream_id
         self._wake = wake
+        self._on_unheard = on_unheard
+        #: envelopes that have not left, in memory or in the database
+        self.unsent = 0
         self._slots = asyncio.Semaphore(in_flight)
         self._fingerprint = sealer.signer.fingerprint.hex()
         self._reply_to = topic_of(sealer.own_uri)
@@ -110,6 +114,7 @@ class Outbox:
     async def load(self) -> None:
         """Take up where the last process ended."""
         self._sequences = await self._store.sequences()
+        self.unsent = await self._store.count_outbox()
         self.look_again()
 
     # --- in the unit of work ---------------------------------------------------------------------
@@ -219,6 +224,7 @@ class Outbox:
 
     def rode_along(self, unit: Unit) -> None:
         """The unit is durable: forget what it carried."""
+        self.unsent += len(unit.outbox) - len(unit.outbox_sent)
         del self._sent[: len(unit.outbox_sent)]
         del self._retries[: len(unit.outbox_retry)]
 
@@ -267,7 +273,9 @@ class Outbox:
         else:
             if outcome is Outcome.CONFIRMED or _best_effort(row.peer):
                 if outcome is not Outcome.CONFIRMED:
-                    log.info("nobody listens", type=row.type, to=row.peer, key=row.routing_key)
+                    log.debug("nobody listens", type=row.type, to=row.peer, key=row.routing_key)
+                    if row.peer == ALL_AGENTS:
+                        self._on_unheard(_requests(row))
                 self._sent.append(row.id)
             else:
                 wait = min(RETRY_FIRST * 2 ** min(row.tries, 12), RETRY_CAP)
@@ -375,6 +383,16 @@ class Outbox:
         if self._marks_due is not None:
             self._marks_due.cancel()
             self._marks_due = None
+
+
+def _requests(row: OutboxRow) -> tuple[bytes, ...]:
+    """The calls for proposals in an envelope."""
+    if row.type == "Bundle":
+        contents = [(part.type_url, part.value) for part in unpack(row.payload)]
+    else:
+        contents = [(row.payload_type, row.payload)]
+    messages = [decode(type_url, value) for type_url, value in contents]
+    return tuple(m.request_uuid for m in messages if isinstance(m, JobFulfillmentRequest))
 
 
 def _best_effort(peer: str) -> bool:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, Protocol
+
+import structlog
 
 from caroni.core.draft import Action, Dice, Draft, Event, Origin, State
 from caroni.core.messages import Message
 from caroni.core.rows import Row
+from caroni.logs import caused_by
+
+log = structlog.get_logger()
+
+#: what happens for every job is only interesting to who looks closely
+_QUIET = frozenset({"job_accepted", "job_ended", "step_completed"})
+_LOUD = frozenset({"job_failed", "step_failed", "step_held", "workflow_failed"})
 
 Need = tuple[type[Row], Hashable]
 
 #: Sends a message that nothing keeps: to whom, what, in which conversation.
 Say = Callable[[str, Message, bytes], Coroutine[Any, Any, None]]
+
+
+def log_event(event: Event) -> None:
+    """One log line, with the id of the message that caused it."""
+    level = (
+        logging.DEBUG if event.kind in _QUIET else logging.WARNING if event.kind in _LOUD else logging.INFO
+    )
+    shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
+    with caused_by(event.cause):
+        log.log(level, event.kind.replace("_", " "), **shown)
 
 
 class Role(Protocol):

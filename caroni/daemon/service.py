@@ -13,6 +13,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from filelock import FileLock, Timeout
@@ -22,7 +23,7 @@ from caroni.daemon.agent import AgentRole
 from caroni.daemon.bus.amqp import AmqpBus
 from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.clock import SystemClock
-from caroni.daemon.node import AgentNode, Identity, ManagerNode, Node, stream_id
+from caroni.daemon.node import AgentNode, Identity, Limits, ManagerNode, Node, stream_id
 from caroni.daemon.ready import notify
 from caroni.daemon.settings import agent_policy, agent_settings, manager_policy, manager_settings
 from caroni.daemon.submitter import Submitter
@@ -80,10 +81,11 @@ def make_bus(loaded: Loaded, on_unhealthy: Callable[[], None] | None = None) -> 
         queue_type=amqp.queue_type,
         prefetch=amqp.prefetch,
         publish_timeout=amqp.publish_timeout / 1e6,
-        max_in_flight=amqp.in_flight,
+        # an abandoned publish still counts until the broker has answered
+        max_in_flight=2 * amqp.in_flight,
         heartbeat=max(1, amqp.heartbeat // 1_000_000),
         name=loaded.config.uri,
-        allow_plain=amqp.allow_plain,
+        allow_plain=amqp.allow_plain or loaded.config.security.mode == "lab",
         ca_file=str(amqp.ca_file or ""),
         cert_file=str(amqp.cert_file or ""),
         key_file=str(amqp.key_file or ""),
@@ -183,6 +185,15 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
     store = await Store.open(database_url(loaded), config.role)
     try:
         stream = await stream_id(store, clock)
+        common: dict[str, Any] = {
+            "retention": _retention(config),
+            "in_flight": config.amqp.in_flight,
+            "limits": Limits(
+                directory=loaded.directory,
+                disk_reserve=config.limits.disk_reserve,
+                outbox_rows=config.limits.outbox_rows,
+            ),
+        }
         if config.role == "manager":
             return ManagerNode(
                 identity=identity,
@@ -193,7 +204,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
                 settings=manager_settings(config),
                 policy=manager_policy(config),
                 plugins=plugins,
-                retention=_retention(config),
+                **common,
             )
         spool = config.agent.spool_dir
         options = {"grace": config.agent.kill_grace}
@@ -216,7 +227,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
             directory=loaded.directory,
             log_tail=config.agent.log_tail,
             presence_interval=config.agent.presence_interval / 1e6,
-            retention=_retention(config),
+            **common,
         )
     except BaseException:
         await store.close()

@@ -23,6 +23,7 @@ def manager_settings(config: Config) -> ManagerSettings:
         poll=m.poll_interval,
         poll_cap=max(m.poll_interval, ManagerSettings().poll_cap),
         suspect_after=m.suspect_after,
+        lost_after=m.lost_after,
         max_offline_cap=m.max_offline_cap,
         kill_resend=m.kill_resend_min,
         kill_resend_cap=m.kill_resend_max,

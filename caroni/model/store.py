@@ -173,6 +173,16 @@ class Store:
         """
         return await outbox.pending(self._database, limit, after)
 
+    async def count_outbox(self) -> int:
+        """How many envelopes have not left."""
+        ((count,),) = await self._database.fetch("SELECT COUNT(*) FROM outbox WHERE state <> 'dead'")
+        return int(count)
+
+    async def certificates(self, limit: int = 10_000) -> list[str]:
+        """Certificates (PEM) of those who have been heard."""
+        rows = await self._database.fetch("SELECT pem FROM certificate LIMIT ?", limit)
+        return [row[0] for row in rows]
+
     async def sequences(self) -> dict[str, int]:
         """The next sequence number by recipient."""
         rows = await self._database.fetch("SELECT peer, next FROM sequence")

@@ -24,6 +24,7 @@ from caroni.core.messages import (
     JobFulfillmentRequest,
     JobFulfillmentRequestWithdrawn,
 )
+from caroni.core.plan import MINUTE
 from caroni.core.rows import AgentJob, AgentOffer
 from caroni.core.states import AgentOfferState, advance
 
@@ -72,8 +73,10 @@ def offer_what_was_declined(d: AgentDraft) -> None:
             if isinstance(verdict, Refusal) and verdict.reason is DeclineReason.BUSY:
                 break
             d.state.forget(manager, request.request_uuid)
-            known = (manager, request.request_uuid) in d.state.offer_of_request
-            if not known and not isinstance(verdict, Refusal):
+            key = d.state.offer_of_request.get((manager, request.request_uuid))
+            offer = d.get(AgentOffer, key) if key is not None else None
+            stands = offer is not None and offer.state in (AgentOfferState.OPEN, AgentOfferState.ACCEPTED)
+            if not stands and not isinstance(verdict, Refusal):
                 _offer(d, manager, request, verdict)
 
 
@@ -116,6 +119,8 @@ def _judge(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal | T
         parts = [f"no input {name[:64]}" for name in unknown[:5]]
         parts += [f"input {name} is required" for name in sorted(absent)[:5]]
         return Refusal(reason=DeclineReason.PARAMETERS, message=", ".join(parts))
+    if state.short_of:
+        return Refusal(reason=DeclineReason.RESOURCES, message=state.short_of, retry_after=5 * MINUTE)
     if state.draining:
         return Refusal(reason=DeclineReason.DRAINING, message="this agent is draining")
     load = Load(

@@ -37,6 +37,8 @@ def settle(d: ManagerDraft) -> bool:
     True if more could be asked for in another unit of work at once.
     """
     state = d.state
+    if state.short_of:
+        return False
     budget = d.settings.requests_per_unit
     while state.ready and state.open_requests < d.settings.max_open_requests:
         asked = False
@@ -100,7 +102,7 @@ def call_for_proposals(d: ManagerDraft, request: Request, step: Step) -> JobFulf
         round=request.round,
         attempt=request.attempt,
         max_runtime=plan_step.policy.max_runtime,
-        lost_after=plan_step.policy.lost_after,
+        lost_after=plan_step.policy.lost_after or d.settings.lost_after,
         at_most_once=plan_step.policy.at_most_once,
         data_class=plan_step.policy.data_class,
         input_bytes=sum(len(flow.value) for flow in known if flow is not None),
@@ -119,7 +121,7 @@ def on_decline(d: ManagerDraft, origin: Origin, m: JobFulfillmentDecline) -> Non
 
 
 def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
-    """Every offer is answered in the end: accept or reject."""
+    """Every offer is answered in the end: accept or reject. One that is no candidate leaves no row."""
     key: OfferKey = (origin.uri, m.offer_uuid)
     request = d.get(Request, m.request_uuid)
     known = d.get(Offer, key)
@@ -128,6 +130,17 @@ def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
         return
     if known is not None:
         _answer_again(d, request, known, m)
+        return
+    step = d.step((request.workflow_uuid, request.step_index))
+    if request.state not in OPEN_REQUEST or step is None:
+        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "the request is not open any more")
+        return
+    plan_step = d.plan_step(step)
+    if not d.state.policy.may_serve(origin.uri, plan_step.job_type, plan_step.policy.data_class):
+        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this agent is not cleared for this step")
+        return
+    if len(request.offers) >= MAX_OFFERS:
+        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "enough offers have come")
         return
     offer = Offer(
         agent=origin.uri,
@@ -140,19 +153,8 @@ def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
         job_type_version=m.job_type_version,
         received_at=d.now,
     )
-    step = d.step((request.workflow_uuid, request.step_index))
-    if request.state not in OPEN_REQUEST or step is None:
-        _reject(d, offer, "the request is not open any more")
-        return
-    plan_step = d.plan_step(step)
-    if not d.state.policy.may_serve(origin.uri, plan_step.job_type, plan_step.policy.data_class):
-        _reject(d, offer, "this agent is not cleared for this step")
-        return
-    if len(request.offers) >= MAX_OFFERS:
-        _reject(d, offer, "enough offers have come")
-        return
     d.put(offer)
-    request = d.put(replace(request, offers=(*request.offers, key)))
+    request = d.put(replace(request, offers=(*request.offers, key), unheard=False))
     if request.state is RequestState.OPEN:
         _choose(d, request, step)
 
@@ -287,10 +289,6 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
     step = d.step((request.workflow_uuid, request.step_index)) if request is not None else None
     if request is None or step is None:
         _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
-        return
-    if offer.key not in request.offers:
-        # it was refused when it came, so that we never accepted it: nothing of the step may grow by it
-        _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this offer was not taken")
         return
     if (request.state is RequestState.FULFILLED and request.accepted == offer.key) or any(
         known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri

@@ -467,7 +467,7 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
     if step is None or step.current != job.key:
         d.put(replace(job, due=0))
         return
-    lost_at = lost_instant(d, job, d.plan_step(step).policy.lost_after)
+    lost_at = lost_instant(d, job, d.plan_step(step).policy.lost_after or settings.lost_after)
     if d.now >= lost_at:
         _lost(d, job)
         return

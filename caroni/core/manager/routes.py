@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from msgspec.structs import replace
+
 from caroni.core.draft import Origin
 from caroni.core.manager import fulfilment, jobs, workflows
-from caroni.core.manager.state import ManagerDraft, ManagerState
+from caroni.core.manager.state import ManagerDraft, ManagerState, Unheard
 from caroni.core.messages import (
     AgentPresence,
     JobAccepted,
@@ -32,6 +34,7 @@ from caroni.core.messages import (
     WorkFlowStatusRequest,
 )
 from caroni.core.rows import Job, Offer, Request, Row, Step, Workflow
+from caroni.core.states import RequestState
 
 #: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
 Need = tuple[type[Row], Hashable]
@@ -113,6 +116,14 @@ def handle(d: ManagerDraft, origin: Origin, m: Message) -> bool:
         return False
     handler(d, origin, m)
     return True
+
+
+def happened(d: ManagerDraft, event: Unheard) -> None:
+    """Nobody listens for these requests now: shown to the operator, the re-broadcast goes on."""
+    for request_uuid in event.requests:
+        request = d.get(Request, request_uuid)
+        if request is not None and request.state is RequestState.OPEN and not request.unheard:
+            d.put(replace(request, unheard=True))
 
 
 def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:

@@ -51,6 +51,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     poll: int = 60 * SECOND
     poll_cap: int = 10 * MINUTE
     suspect_after: int = 15 * MINUTE
+    #: for steps that do not say how long they wait for a silent agent
+    lost_after: int = 40 * MINUTE
     #: never give an agent longer than this, whatever it asks for
     max_offline_cap: int = 7 * DAY
     kill_resend: int = MINUTE
@@ -93,6 +95,12 @@ class StatusChanged(Action, frozen=True, kw_only=True):
 
     workflow_uuid: bytes
     to: str
+
+
+class Unheard(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker says that nobody was bound to the key of these calls for proposals."""
+
+    requests: tuple[bytes, ...]
 
 
 class ManagerState(State):

@@ -46,6 +46,9 @@ def on_create(d: ManagerDraft, origin: Origin, m: WorkFlowCreate) -> None:
     if known is not None and (workflow := d.workflow(known)) is not None:
         _confirm(d, workflow)
         return
+    if d.state.short_of:
+        refuse(f"this manager takes nothing new at the moment: {d.state.short_of}")
+        return
     if not d.state.policy.may_submit(origin.uri, m.template_name):
         refuse(f"{origin.uri} may not start {m.template_name} here: an allow rule of the manager must say so")
         return
