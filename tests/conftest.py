@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,26 @@ from tests.services import ServiceMissing
 from tests.services.postgres import PostgresCluster
 from tests.services.proxy import Proxy
 from tests.services.rabbitmq import RabbitNode
+
+#: Folders whose tests cost milliseconds, most basic first; what is not named here comes after them.
+FAST = ("core", "config", "wire", "trust", "cwl", "plugins", "model", "simulator")
+#: Folders whose tests start services and processes.
+SLOW = ("execution", "contract", "cli", "acceptance")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first; and mark what depends on the database, for the process that has another one."""
+    order = {name: place for place, name in enumerate((*FAST, "", *SLOW))}
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
+        return order.get(folder, order[""])
+
+    items.sort(key=place)
+    for item in items:
+        if "migrated" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.database)
 
 
 def _missing(error: ServiceMissing) -> None:

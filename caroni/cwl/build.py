@@ -244,7 +244,7 @@ class PlanBuilder:
             raise here.error(f"the default does not fit: {error}") from None
 
     def _check_cycles(self, steps: tuple[PlanStep, ...]) -> None:
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(step.name for step in steps)
         graph.add_edges_from(
             (source.partition("/")[0], step.name)
