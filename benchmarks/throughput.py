@@ -62,7 +62,7 @@ async def noop(url: str, directory: Path, runs: int = 3, steps: int = 1000) -> N
 
 async def bash(url: str, directory: Path, steps: int = 1000) -> None:
     """(b) the same with real bash jobs."""
-    async with federation(directory, url, [BASH]) as made:
+    async with federation(directory, url, [BASH], CARONI_AGENT__SLOTS="16") as made:
         await made.template("warm", independent("bash", 50))
         await made.template("bash", independent("bash", steps))
         await timed(made, "warm", {"n": "1"})

@@ -30,6 +30,8 @@ def log_event(event: Event) -> None:
     level = (
         logging.DEBUG if event.kind in _QUIET else logging.WARNING if event.kind in _LOUD else logging.INFO
     )
+    if not log.is_enabled_for(level):
+        return
     shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
     with caused_by(event.cause):
         log.log(level, event.kind.replace("_", " "), **shown)

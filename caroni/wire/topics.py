@@ -51,6 +51,7 @@ def is_topic(text: str) -> bool:
     return _TOPIC.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=4096)
 def broadcast_key(job_type: str) -> str:
     """The routing key of requests for one job type; its name escaped to one topic word.
 
