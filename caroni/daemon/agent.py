@@ -59,6 +59,12 @@ LOG_CHUNK = 64 * 1024
 #: revisions of job definitions kept in memory beside the active ones
 SPARE_DEFINITIONS = 200
 
+_WISH = {
+    AgentJobState.KILLING: SignalKind.KILL,
+    AgentJobState.PAUSED: SignalKind.PAUSE,
+    AgentJobState.RUNNING: SignalKind.RESUME,
+}
+
 
 class Connected(msgspec.Struct, frozen=True):
     """The bus is connected again."""
@@ -243,8 +249,10 @@ class AgentRole:
         for name, specs in (await self._specs([job.key for job in jobs])).items():
             await self._executors[name].recover(specs)
         for job in jobs:
-            if job.state is AgentJobState.KILLING:
-                await self._signal(SignalJob(key=job.key, kind=SignalKind.KILL))
+            # a wish may have been committed and not carried out
+            kind = _WISH.get(job.state)
+            if kind is not None:
+                await self._signal(SignalJob(key=job.key, kind=kind))
         self._worker = asyncio.create_task(self._work())
 
     def act(self, actions: Sequence[Action]) -> None:
