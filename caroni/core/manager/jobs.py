@@ -1,4 +1,4 @@
-"""Jobs as the manager hears of them: progress, outputs, the one winner, loss, and the next attempt.
+"""Jobs as the manager hears of them: progress, outputs, and the one winner.
 
 Two rules carry everything: a step takes its outputs from exactly one job, chosen once (``_win``); and a
 job that is neither current nor winning changes nothing but its own row (it is stopped and released).
@@ -11,25 +11,23 @@ from msgspec.structs import replace
 from caroni.core.cwltypes import ValueMismatch, check_json
 from caroni.core.draft import Origin
 from caroni.core.ids import value_digest
+from caroni.core.manager.attempts import ENDED_STEP, holds, job_failed
 from caroni.core.manager.delivery import release, send_inputs, stop_job
 from caroni.core.manager.fulfilment import withdraw
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
-from caroni.core.manager.workflows import end_step, fail, held_changed, step_ended
+from caroni.core.manager.workflows import end_step, held_changed, step_ended
 from caroni.core.messages import (
-    AgentPresence,
     FailureClass,
     JobDataAvailable,
     JobKill,
-    JobReport,
     JobStatus,
-    JobStatusRequest,
     JobStatusUpdate,
 )
-from caroni.core.plan import MINUTE
-from caroni.core.rows import Flow, Job, JobKey, JobOutput, Peer, Step
+from caroni.core.rows import Flow, Job, JobOutput, Step
 from caroni.core.states import JobState, StepState, WorkflowState, advance
 
-_LIVE = {
+#: live states by their status
+LIVE = {
     JobStatus.PENDING: JobState.PENDING,
     JobStatus.QUEUED: JobState.QUEUED,
     JobStatus.RUNNING: JobState.RUNNING,
@@ -37,9 +35,6 @@ _LIVE = {
 }
 _STARTED = frozenset({JobState.RUNNING, JobState.PAUSED})
 _RANK = {JobState.PENDING: 0, JobState.QUEUED: 1, JobState.RUNNING: 2, JobState.PAUSED: 2}
-_COUNTED = frozenset({FailureClass.UNSPECIFIED, FailureClass.JOB, FailureClass.INPUT, FailureClass.TIMEOUT})
-_STEP_HAS_JOB = frozenset({StepState.FULFILLED, StepState.RUNNING, StepState.HELD})
-_ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED})
 
 
 # --- status --------------------------------------------------------------------------------------
@@ -52,7 +47,7 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
     if job is None:
         if ended:
             release(d, origin.uri, m.job_uuid)
-        elif m.job_status in _LIVE:
+        elif m.job_status in LIVE:
             d.send(origin.uri, JobKill(job_uuid=m.job_uuid, kill_info="this job is not known here"))
         return
     if m.job_status is JobStatus.UNKNOWN:
@@ -69,10 +64,10 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
             _feed(d, job)
         elif (
             (origin.stream_id, m.seq) == (job.stream_id, job.seq)
-            and m.job_status in _LIVE
-            and _holds(d.step((job.workflow_uuid, job.step_index)), job)
+            and m.job_status in LIVE
+            and holds(d.step((job.workflow_uuid, job.step_index)), job)
         ):
-            _progress(d, job, _LIVE[m.job_status])  # nothing has changed there: it still runs
+            _progress(d, job, LIVE[m.job_status])  # nothing has changed there: it still runs
         return
     job = d.put(
         replace(
@@ -87,7 +82,7 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
     if ended:
         _ended(d, job, m)
     else:
-        _progress(d, job, _LIVE[m.job_status])
+        _progress(d, job, LIVE[m.job_status])
 
 
 def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
@@ -95,7 +90,7 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
     if job.ended:
         return
     if job.state in GIVEN_UP_JOB:
-        if _holds(step, job):
+        if holds(step, job):
             # at most once: the job that was given up is the only one there may ever be
             d.put(
                 replace(
@@ -171,12 +166,7 @@ def _ended(d: ManagerDraft, job: Job, m: JobStatusUpdate) -> None:
     if state is JobState.KILLED:
         # a process that a signal ended has no exit code, and its ``running`` may have been lost
         started = m.exit_code is not None or job.started_at > 0 or job.wall > 0
-    _current_failed(d, job, failure_class, m.status_info, may_have_run=started, certain=True)
-
-
-def _holds(step: Step | None, job: Job) -> bool:
-    """Whether an at-most-once step is held for the fate of this job."""
-    return step is not None and step.state is StepState.HELD and step.current == job.key
+    job_failed(d, job, failure_class, m.status_info, may_have_run=started, certain=True)
 
 
 def _unknown(d: ManagerDraft, job: Job) -> None:
@@ -184,7 +174,7 @@ def _unknown(d: ManagerDraft, job: Job) -> None:
     if job.state not in LIVE_JOB | GIVEN_UP_JOB:
         return
     step = d.step((job.workflow_uuid, job.step_index))
-    if _holds(step, job):
+    if holds(step, job):
         d.put(replace(job, kill_wanted=False, due=0))
         return
     given_up = job.state in GIVEN_UP_JOB
@@ -199,7 +189,7 @@ def _unknown(d: ManagerDraft, job: Job) -> None:
         )
     )
     if not given_up:
-        _current_failed(d, job, FailureClass.LOST, "the agent does not know the job", certain=False)
+        job_failed(d, job, FailureClass.LOST, "the agent does not know the job", certain=False)
 
 
 # --- outputs and the winner ----------------------------------------------------------------------
@@ -270,7 +260,7 @@ def _unfit(d: ManagerDraft, job: Job, why: str) -> None:
         )
     )
     release(d, job.agent, job.job_uuid, job.request_uuid)
-    _current_failed(d, job, FailureClass.JOB, why, certain=True)
+    job_failed(d, job, FailureClass.JOB, why, certain=True)
 
 
 def _win(d: ManagerDraft, job: Job, step: Step, values: dict[str, str]) -> None:
@@ -280,7 +270,7 @@ def _win(d: ManagerDraft, job: Job, step: Step, values: dict[str, str]) -> None:
         )
     )
     release(d, job.agent, job.job_uuid, job.request_uuid)
-    if step.state in _ENDED_STEP:
+    if step.state in ENDED_STEP:
         return  # too late: kept for the record, never used
     workflow = d.workflow(step.workflow_uuid)
     assert workflow is not None, "a step is loaded with its workflow"
@@ -340,7 +330,7 @@ def _win(d: ManagerDraft, job: Job, step: Step, values: dict[str, str]) -> None:
 
 def _value_came(d: ManagerDraft, key: tuple[bytes, int], flow: str) -> None:
     consumer = d.step(key)
-    if consumer is None or consumer.state in _ENDED_STEP:
+    if consumer is None or consumer.state in ENDED_STEP:
         return
     missing = consumer.missing - 1
     consumer = d.put(replace(consumer, missing=missing, ready_at=consumer.ready_at if missing else d.now))
@@ -348,218 +338,3 @@ def _value_came(d: ManagerDraft, key: tuple[bytes, int], flow: str) -> None:
     if job is not None and job.state in LIVE_JOB:  # reserved before its inputs were known
         names = frozenset(i.name for i in d.plan_step(consumer).inputs if i.source == flow)
         send_inputs(d, job, consumer, only=names)
-
-
-# --- failure, loss, the next attempt -------------------------------------------------------------
-
-
-def _current_failed(
-    d: ManagerDraft,
-    job: Job,
-    failure_class: FailureClass,
-    info: str,
-    *,
-    certain: bool,
-    may_have_run: bool = True,
-) -> None:
-    """A job ended without outputs: if it was the step's current one, decide what comes next.
-
-    ``certain`` says that the agent itself reported the end; ``may_have_run`` that the job's process may
-    have started. An at-most-once step is only tried again when it certainly never ran.
-    """
-    step = d.step((job.workflow_uuid, job.step_index))
-    if step is None or step.current != job.key or step.state not in _STEP_HAS_JOB:
-        return
-    reason = f"{failure_class.name.lower()}: {info}" if info else failure_class.name.lower()
-    step = d.put(
-        replace(
-            step,
-            failure=reason[:1000],
-            exit_code=job.exit_code,
-            stderr_tail=job.stderr_tail,
-            job_failures=step.job_failures + (failure_class in _COUNTED),
-            other_failures=step.other_failures + (failure_class not in _COUNTED),
-            excluded={**step.excluded, job.agent: step.attempt + 1 + d.settings.exclusion_attempts},
-        )
-    )
-    d.note(
-        "job_failed",
-        workflow=step.workflow_uuid,
-        step=step.name,
-        agent=job.agent,
-        job=job.job_uuid,
-        attempt=job.attempt,
-        exit_code=job.exit_code,
-        reason=reason,
-    )
-    workflow = d.workflow(step.workflow_uuid)
-    assert workflow is not None, "a step is loaded with its workflow"
-    if workflow.state in (WorkflowState.CANCELLING, WorkflowState.FAILING):
-        end_step(d, step, StepState.CANCELLED, reason)
-        return
-    policy = d.plan_step(step).policy
-    if policy.at_most_once and may_have_run:
-        if certain:
-            _step_failed(d, step, reason)
-            return
-        if step.state is not StepState.HELD:
-            d.put(replace(step, state=advance("step", step.state, StepState.HELD), due=0))
-            d.note("step_held", workflow=step.workflow_uuid, step=step.name, reason=reason)
-            held_changed(d, step.workflow_uuid)
-        return
-    if (
-        step.job_failures >= policy.max_attempts
-        or step.other_failures >= policy.max_other_failures
-        or (job.exit_code is not None and job.exit_code in policy.non_retryable_exit_codes)
-    ):
-        _step_failed(d, step, reason)
-        return
-    was_held = step.state is StepState.HELD
-    tries = step.job_failures + step.other_failures
-    wait = min(policy.backoff * 2 ** min(tries - 1, 16), policy.backoff_cap)
-    wait = int(wait * (0.75 + d.dice.random() / 2))
-    d.put(
-        replace(
-            step,
-            state=advance("step", step.state, StepState.WAITING),
-            agent="",
-            job_uuid=b"",
-            request_uuid=b"",
-            due=d.now + wait if wait else 0,
-            cause=reason[:300],
-        )
-    )
-    if was_held:
-        held_changed(d, step.workflow_uuid)
-    d.changed(workflow)
-
-
-def _step_failed(d: ManagerDraft, step: Step, reason: str) -> None:
-    step = d.put(replace(step, state=advance("step", step.state, StepState.FAILED), due=0, ended_at=d.now))
-    d.note("step_failed", workflow=step.workflow_uuid, step=step.name, reason=reason)
-    fail(d, step.workflow_uuid, f"step {step.name} failed after {step.attempt} attempts: {reason}")
-    step_ended(d, step)
-
-
-def on_step_due(d: ManagerDraft, step: Step) -> None:
-    """The back-off is over."""
-    d.put(replace(step, due=0))
-
-
-def on_job_due(d: ManagerDraft, job: Job) -> None:
-    """Ask, remind, or give up: whatever this job's state calls for now."""
-    settings = d.settings
-    if job.state in GIVEN_UP_JOB:
-        if d.now > job.accepted_at + settings.abandon_after:
-            d.put(replace(job, due=0))
-        elif job.kill_wanted:
-            _remind_kill(d, job)
-        elif _holds(d.step((job.workflow_uuid, job.step_index)), job):
-            d.put(replace(job, due=d.now + settings.poll_cap))
-            d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
-        else:
-            d.put(replace(job, due=0))
-        return
-    if job.state not in LIVE_JOB:
-        d.put(replace(job, due=0))
-        return
-    step = d.step((job.workflow_uuid, job.step_index))
-    if step is None or step.current != job.key:
-        d.put(replace(job, due=0))
-        return
-    lost_at = lost_instant(d, job, d.plan_step(step).policy.lost_after or settings.lost_after)
-    if d.now >= lost_at:
-        _lost(d, job)
-        return
-    peer = d.get(Peer, job.agent)
-    silent_since = peer.last_contact if peer is not None else job.accepted_at
-    suspect = d.now - max(silent_since, d.state.started_at) > settings.suspect_after
-    job = d.put(replace(job, suspect=suspect))
-    if job.kill_wanted:
-        _remind_kill(d, job, lost_at)
-        return
-    wait = min(settings.poll * 2 ** min(job.tries, 16), settings.poll_cap)
-    d.put(replace(job, tries=job.tries + 1, due=min(d.now + wait, max(lost_at, d.now + 1))))
-    d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
-
-
-def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
-    wait = min(d.settings.kill_resend * 2 ** min(job.tries, 16), d.settings.kill_resend_cap)
-    due = d.now + wait
-    d.put(replace(job, tries=job.tries + 1, due=min(due, max(latest, d.now + 1)) if latest else due))
-    d.send(job.agent, JobKill(job_uuid=job.job_uuid, kill_info="still not wanted"), job.request_uuid)
-
-
-def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
-    """When an agent without contact is given up: the latest of every promise that was made.
-
-    The step's own patience, the absence that the agent's offer asked for, an announced window, and the
-    same patience counted from our own start (silence while we were down proves nothing).
-    """
-    peer = d.get(Peer, job.agent)
-    last_contact = max(peer.last_contact if peer is not None else 0, job.accepted_at)
-    return max(
-        last_contact + lost_after,
-        last_contact + job.max_offline,
-        (peer.away_until if peer is not None else 0) + 15 * MINUTE,
-        d.state.started_at + lost_after,
-    )
-
-
-def _lost(d: ManagerDraft, job: Job) -> None:
-    job = d.put(
-        replace(
-            job,
-            state=advance("job", job.state, JobState.LOST),
-            tries=job.tries if job.kill_wanted else 0,
-            due=d.now + (d.settings.kill_resend if job.kill_wanted else d.settings.poll_cap),
-        )
-    )
-    _current_failed(d, job, FailureClass.LOST, "no contact with the agent", certain=False)
-    if not _holds(d.step((job.workflow_uuid, job.step_index)), job):
-        stop_job(d, job, "no contact for too long")
-    # else it is the only job there may ever be: it is asked about, and goes on if it still runs
-
-
-# --- agents as a whole ---------------------------------------------------------------------------
-
-
-def on_report(d: ManagerDraft, origin: Origin, m: JobReport) -> None:
-    """After a restart of either side: a job that a full report does not name is unknown there."""
-    reported: dict[JobKey, JobStatus] = {(origin.uri, e.job_uuid): e.job_status for e in m.jobs}
-    for key, status in reported.items():
-        job = d.get(Job, key)
-        if job is None:
-            d.send(origin.uri, JobStatusRequest(job_uuid=key[1]))
-        elif job.state in GIVEN_UP_JOB and status in _LIVE:
-            if _holds(d.step((job.workflow_uuid, job.step_index)), job):
-                d.send(origin.uri, JobStatusRequest(job_uuid=key[1]), job.request_uuid)
-            else:
-                stop_job(d, replace(job, kill_wanted=False), "another job has this step")
-        elif job.state in LIVE_JOB and (status not in _LIVE or _LIVE[status] is not job.state):
-            d.send(origin.uri, JobStatusRequest(job_uuid=key[1]), job.request_uuid)
-    if not m.complete:
-        return
-    for key in list(d.state.jobs_by_agent.get(origin.uri, ())):
-        job = d.get(Job, key)
-        if job is not None and key not in reported:
-            # it may have been accepted after the report was written: ask, do not conclude
-            d.send(origin.uri, JobStatusRequest(job_uuid=key[1]), job.request_uuid)
-
-
-def on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
-    """What an agent says of itself; an older notice never overrides a newer one."""
-    peer = d.get(Peer, origin.uri) or Peer(uri=origin.uri, first_contact=d.now)
-    if (origin.stream_id, m.number) < (peer.stream_id, peer.presence_number) and m.boot_id == peer.boot_id:
-        return
-    away = m.offline_for or m.draining_for
-    d.put(
-        replace(
-            peer,
-            last_contact=d.now,
-            stream_id=origin.stream_id,
-            presence_number=m.number,
-            boot_id=m.boot_id,
-            away_until=d.now + min(away, d.settings.abandon_after) if away else 0,
-        )
-    )

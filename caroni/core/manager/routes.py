@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from caroni.core.draft import Origin
-from caroni.core.manager import fulfilment, jobs, workflows
+from caroni.core.manager import agents, attempts, fulfilment, jobs, workflows
 from caroni.core.manager.state import ManagerDraft, ManagerState, Unheard
 from caroni.core.messages import (
     AgentPresence,
@@ -25,7 +25,6 @@ from caroni.core.messages import (
     JobReport,
     JobStatusUpdate,
     Message,
-    PresenceState,
     WorkFlowCancel,
     WorkFlowCreate,
     WorkFlowPause,
@@ -40,12 +39,6 @@ from caroni.core.states import RequestState
 Need = tuple[type[Row], Hashable]
 
 
-def _on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
-    jobs.on_presence(d, origin, m)
-    if m.state is PresenceState.ONLINE:
-        fulfilment.ask_directly(d, origin.uri, m.job_types[:1000])
-
-
 _HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
     JobFulfillmentDecline: fulfilment.on_decline,
     JobFulfillmentOffer: fulfilment.on_offer,
@@ -53,8 +46,8 @@ _HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
     JobAccepted: fulfilment.on_job_accepted,
     JobStatusUpdate: jobs.on_status,
     JobDataAvailable: jobs.on_data,
-    JobReport: jobs.on_report,
-    AgentPresence: _on_presence,
+    JobReport: agents.on_report,
+    AgentPresence: agents.on_presence,
     WorkFlowCreate: workflows.on_create,
     WorkFlowStatusRequest: workflows.on_status_request,
     WorkFlowCancel: workflows.on_cancel,
@@ -132,9 +125,9 @@ def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
     if isinstance(row, Request):
         fulfilment.on_request_due(d, row)
     elif isinstance(row, Job):
-        jobs.on_job_due(d, row)
+        attempts.on_job_due(d, row)
     elif isinstance(row, Step):
-        jobs.on_step_due(d, row)
+        attempts.on_step_due(d, row)
 
 
 def settle(d: ManagerDraft) -> bool:

@@ -1,0 +1,195 @@
+"""When a job came to nothing: by failure, by loss, by silence; and whether the step is tried again.
+
+A new attempt needs a reason: a reported failure, an agent that does not know the job, or silence beyond
+every promise that was made. A transport error, a lost broker or our own restart are none.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from caroni.core.manager.delivery import stop_job
+from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
+from caroni.core.manager.workflows import end_step, fail, held_changed, step_ended
+from caroni.core.messages import FailureClass, JobKill, JobStatusRequest
+from caroni.core.plan import MINUTE
+from caroni.core.rows import Job, Peer, Step
+from caroni.core.states import JobState, StepState, WorkflowState, advance
+
+ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED})
+#: failures that count against a step's attempts; the others have a larger budget of their own
+_COUNTED = frozenset({FailureClass.UNSPECIFIED, FailureClass.JOB, FailureClass.INPUT, FailureClass.TIMEOUT})
+_STEP_HAS_JOB = frozenset({StepState.FULFILLED, StepState.RUNNING, StepState.HELD})
+
+
+def holds(step: Step | None, job: Job) -> bool:
+    """Whether an at-most-once step is held for the fate of this job."""
+    return step is not None and step.state is StepState.HELD and step.current == job.key
+
+
+def job_failed(
+    d: ManagerDraft,
+    job: Job,
+    failure_class: FailureClass,
+    info: str,
+    *,
+    certain: bool,
+    may_have_run: bool = True,
+) -> None:
+    """A job ended without outputs: if it was the step's current one, decide what comes next.
+
+    ``certain`` says that the agent itself reported the end; ``may_have_run`` that the job's process may
+    have started. An at-most-once step is only tried again when it certainly never ran.
+    """
+    step = d.step((job.workflow_uuid, job.step_index))
+    if step is None or step.current != job.key or step.state not in _STEP_HAS_JOB:
+        return
+    reason = f"{failure_class.name.lower()}: {info}" if info else failure_class.name.lower()
+    step = d.put(
+        replace(
+            step,
+            failure=reason[:1000],
+            exit_code=job.exit_code,
+            stderr_tail=job.stderr_tail,
+            job_failures=step.job_failures + (failure_class in _COUNTED),
+            other_failures=step.other_failures + (failure_class not in _COUNTED),
+            excluded={**step.excluded, job.agent: step.attempt + 1 + d.settings.exclusion_attempts},
+        )
+    )
+    d.note(
+        "job_failed",
+        workflow=step.workflow_uuid,
+        step=step.name,
+        agent=job.agent,
+        job=job.job_uuid,
+        attempt=job.attempt,
+        exit_code=job.exit_code,
+        reason=reason,
+    )
+    workflow = d.workflow(step.workflow_uuid)
+    assert workflow is not None, "a step is loaded with its workflow"
+    if workflow.state in (WorkflowState.CANCELLING, WorkflowState.FAILING):
+        end_step(d, step, StepState.CANCELLED, reason)
+        return
+    policy = d.plan_step(step).policy
+    if policy.at_most_once and may_have_run:
+        if certain:
+            _step_failed(d, step, reason)
+            return
+        if step.state is not StepState.HELD:
+            d.put(replace(step, state=advance("step", step.state, StepState.HELD), due=0))
+            d.note("step_held", workflow=step.workflow_uuid, step=step.name, reason=reason)
+            held_changed(d, step.workflow_uuid)
+        return
+    if (
+        step.job_failures >= policy.max_attempts
+        or step.other_failures >= policy.max_other_failures
+        or (job.exit_code is not None and job.exit_code in policy.non_retryable_exit_codes)
+    ):
+        _step_failed(d, step, reason)
+        return
+    was_held = step.state is StepState.HELD
+    tries = step.job_failures + step.other_failures
+    wait = min(policy.backoff * 2 ** min(tries - 1, 16), policy.backoff_cap)
+    wait = int(wait * (0.75 + d.dice.random() / 2))
+    d.put(
+        replace(
+            step,
+            state=advance("step", step.state, StepState.WAITING),
+            agent="",
+            job_uuid=b"",
+            request_uuid=b"",
+            due=d.now + wait if wait else 0,
+            cause=reason[:300],
+        )
+    )
+    if was_held:
+        held_changed(d, step.workflow_uuid)
+    d.changed(workflow)
+
+
+def _step_failed(d: ManagerDraft, step: Step, reason: str) -> None:
+    step = d.put(replace(step, state=advance("step", step.state, StepState.FAILED), due=0, ended_at=d.now))
+    d.note("step_failed", workflow=step.workflow_uuid, step=step.name, reason=reason)
+    fail(d, step.workflow_uuid, f"step {step.name} failed after {step.attempt} attempts: {reason}")
+    step_ended(d, step)
+
+
+def on_step_due(d: ManagerDraft, step: Step) -> None:
+    """The back-off is over."""
+    d.put(replace(step, due=0))
+
+
+def on_job_due(d: ManagerDraft, job: Job) -> None:
+    """Ask, remind, or give up: whatever this job's state calls for now."""
+    settings = d.settings
+    if job.state in GIVEN_UP_JOB:
+        if d.now > job.accepted_at + settings.abandon_after:
+            d.put(replace(job, due=0))
+        elif job.kill_wanted:
+            _remind_kill(d, job)
+        elif holds(d.step((job.workflow_uuid, job.step_index)), job):
+            d.put(replace(job, due=d.now + settings.poll_cap))
+            d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+        else:
+            d.put(replace(job, due=0))
+        return
+    if job.state not in LIVE_JOB:
+        d.put(replace(job, due=0))
+        return
+    step = d.step((job.workflow_uuid, job.step_index))
+    if step is None or step.current != job.key:
+        d.put(replace(job, due=0))
+        return
+    lost_at = lost_instant(d, job, d.plan_step(step).policy.lost_after or settings.lost_after)
+    if d.now >= lost_at:
+        _lost(d, job)
+        return
+    peer = d.get(Peer, job.agent)
+    silent_since = peer.last_contact if peer is not None else job.accepted_at
+    suspect = d.now - max(silent_since, d.state.started_at) > settings.suspect_after
+    job = d.put(replace(job, suspect=suspect))
+    if job.kill_wanted:
+        _remind_kill(d, job, lost_at)
+        return
+    wait = min(settings.poll * 2 ** min(job.tries, 16), settings.poll_cap)
+    d.put(replace(job, tries=job.tries + 1, due=min(d.now + wait, max(lost_at, d.now + 1))))
+    d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+
+
+def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
+    wait = min(d.settings.kill_resend * 2 ** min(job.tries, 16), d.settings.kill_resend_cap)
+    due = d.now + wait
+    d.put(replace(job, tries=job.tries + 1, due=min(due, max(latest, d.now + 1)) if latest else due))
+    d.send(job.agent, JobKill(job_uuid=job.job_uuid, kill_info="still not wanted"), job.request_uuid)
+
+
+def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
+    """When an agent without contact is given up: the latest of every promise that was made.
+
+    The step's own patience, the absence that the agent's offer asked for, an announced window, and the
+    same patience counted from our own start (silence while we were down proves nothing).
+    """
+    peer = d.get(Peer, job.agent)
+    last_contact = max(peer.last_contact if peer is not None else 0, job.accepted_at)
+    return max(
+        last_contact + lost_after,
+        last_contact + job.max_offline,
+        (peer.away_until if peer is not None else 0) + 15 * MINUTE,
+        d.state.started_at + lost_after,
+    )
+
+
+def _lost(d: ManagerDraft, job: Job) -> None:
+    job = d.put(
+        replace(
+            job,
+            state=advance("job", job.state, JobState.LOST),
+            tries=job.tries if job.kill_wanted else 0,
+            due=d.now + (d.settings.kill_resend if job.kill_wanted else d.settings.poll_cap),
+        )
+    )
+    job_failed(d, job, FailureClass.LOST, "no contact with the agent", certain=False)
+    if not holds(d.step((job.workflow_uuid, job.step_index)), job):
+        stop_job(d, job, "no contact for too long")
+    # else it is the only job there may ever be: it is asked about, and goes on if it still runs
