@@ -242,7 +242,7 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
                 continue
             step = state.get(Step, (job.workflow_uuid, job.step_index))
             if step is None or step.state in _ENDED_STEP:
-                gone.extend(_job_parts(state, step, job))
+                gone.extend(_job_parts(state, step, job) if step is None else _finished_parts(state, step))
                 ended.add(job.workflow_uuid)
         elif kind is Step:
             step = cast("Step", row)
