@@ -18,7 +18,8 @@ import msgspec
 from caroni.config.check import check
 from caroni.config.describe import Key, keys
 from caroni.config.schema import Config, Section
-from caroni.config.units import parse_duration, parse_size
+from caroni.config.units import parse_duration
+from caroni.core.sizes import parse_size
 from caroni.errors import ConfigError
 from caroni.text import safe_line
 

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from caroni.core import durations
 from caroni.core.durations import MILLISECOND
 from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
+from caroni.core.sizes import SIZE_UNITS
 from caroni.errors import UsageError
 
 _DURATION_UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": MILLISECOND}
-_SIZE_UNITS = {
-    "B": 1,
-    "kB": 1000,
-    "MB": 1000**2,
-    "GB": 1000**3,
-    "TB": 1000**4,
-    "KiB": 1024,
-    "MiB": 1024**2,
-    "GiB": 1024**3,
-    "TiB": 1024**4,
-}
-_SIZE = re.compile(r"([0-9]{1,18}) ?([KMGT]iB|[kMGT]?B)")
 
 
 def parse_duration(text: str) -> int:
@@ -50,23 +37,9 @@ def format_duration(microseconds: int) -> str:
     return "".join(parts) or "0s"
 
 
-def parse_size(text: str) -> int:
-    """Bytes of ``text``: a whole number with ``B``, ``kB``, ``KiB``, ``MB``, ``MiB``, ..., or a plain 0.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if text == "0":
-        return 0
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write for example 512KiB, 64MiB or 2GiB")
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
 def format_size(size: int) -> str:
     """The shortest text that :func:`parse_size` reads as ``size`` bytes."""
     for unit in ("TiB", "GiB", "MiB", "KiB", "TB", "GB", "MB", "kB"):
-        if size and size % _SIZE_UNITS[unit] == 0:
-            return f"{size // _SIZE_UNITS[unit]}{unit}"
+        if size and size % SIZE_UNITS[unit] == 0:
+            return f"{size // SIZE_UNITS[unit]}{unit}"
     return f"{size}B"

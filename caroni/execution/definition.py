@@ -17,8 +17,9 @@ import msgspec
 import yaml
 
 from caroni.core import cwltypes
-from caroni.core.plan import HOUR, MINUTE, SECOND
-from caroni.errors import CaroniError, DocumentError
+from caroni.core.durations import parse_duration
+from caroni.core.sizes import parse_size
+from caroni.errors import CaroniError, DocumentError, UsageError
 
 #: what an input or output may be called: safe as a file name and in an environment variable's name
 PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
@@ -29,8 +30,6 @@ MAX_DEPTH = 32
 RESERVED_ENVIRONMENT = re.compile(
     r"(CARONI_.*|BASH_ENV|BASH_FUNC_.*|ENV|SHELLOPTS|BASHOPTS|LD_PRELOAD|LD_AUDIT|IFS|PS4)\Z"
 )
-_UNITS = {"ms": 1000, "s": SECOND, "m": MINUTE, "h": HOUR, "d": 24 * HOUR}
-_BYTES = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,33 +113,6 @@ def load_definition(source: str | Path) -> JobDefinition:
     if len(source) > MAX_BYTES:
         raise DocumentError("larger than 1 MiB, which no job definition is")
     return _Reader("").definition(source)
-
-
-def parse_duration(text: str) -> int:
-    """Microseconds of ``90``, ``90s``, ``500ms``, ``5m``, ``1h``, ``2d`` or a sum like ``1h30m``.
-
-    Raises:
-        ValueError: the text is no duration.
-    """
-    text = text.strip()
-    if re.fullmatch(r"\d{1,12}", text):
-        return int(text) * SECOND
-    parts = re.findall(r"(\d{1,12})(ms|s|m|h|d)", text)
-    if not parts or "".join(n + u for n, u in parts) != text:
-        raise ValueError(f"{text!r} is no duration: write for example 90s, 5m, 1h30m")
-    return sum(int(n) * _UNITS[u] for n, u in parts)
-
-
-def parse_size(text: str) -> int:
-    """Bytes of ``1048576``, ``64KiB``, ``16MiB`` or ``1GiB``.
-
-    Raises:
-        ValueError: the text is no size.
-    """
-    match = re.fullmatch(r"(\d{1,12})\s*(KiB|MiB|GiB|)", text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is no size: write for example 64KiB or 16MiB")
-    return int(match[1]) * _BYTES[match[2]]
 
 
 class _Reader:
@@ -262,7 +234,7 @@ class _Reader:
     def measured(self, node: yaml.Node, parse: Any) -> int:
         try:
             return int(parse(self.text(node, "this")))
-        except ValueError as error:
+        except (ValueError, UsageError) as error:
             self.fail(str(error), node)
 
     def types(self, node: yaml.Node, what: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from caroni.core import cwltypes
 from caroni.core.inputs import unknown_input
@@ -52,7 +53,12 @@ def typed_arguments(
     for name, text in split_pairs(pairs).items():
         if name not in types:
             raise UsageError(f"--input: {unknown_input(name, types).replace('the workflow', 'the job')}")
-        found[name] = cwltypes.encode_json(_value(name, text, types[name], directory or Path.cwd()))
+        base = directory or Path.cwd()
+        try:
+            value = cwltypes.text_to_value(text, types[name], str(base.absolute()))
+        except cwltypes.ValueMismatch as error:
+            raise UsageError(f"--input {error.under(name)}") from None
+        found[name] = _with_size(name, value)
     return found
 
 
@@ -65,21 +71,6 @@ def untyped_arguments(pairs: Iterable[str]) -> dict[str, Json]:
     return found
 
 
-def _value(name: str, text: str, wanted: CwlType, directory: Path) -> Any:
-    members = wanted if isinstance(wanted, list) else [wanted]
-    if "string" in members or any(isinstance(m, dict) and text in m.get("symbols", ()) for m in members):  # type: ignore[operator]
-        return text
-    decoded, value = _decoded(text)
-    if decoded and cwltypes.fits(value, wanted):
-        return value
-    if "File" in members and not decoded:
-        return _file(name, directory / text)
-    if not decoded and cwltypes.fits(text, wanted):
-        return text
-    hint = "" if decoded else "; text needs quotes in JSON"
-    raise UsageError(f"--input {name}: {safe_line(text, 60)!r} is not {cwltypes.describe(wanted)}{hint}")
-
-
 def _decoded(text: str) -> tuple[bool, Any]:
     try:
         return True, cwltypes.decode_json(text)
@@ -87,16 +78,20 @@ def _decoded(text: str) -> tuple[bool, Any]:
         return False, None
 
 
-def _file(name: str, path: Path) -> dict[str, object]:
-    if not path.is_file():
+def _with_size(name: str, value: Json) -> Json:
+    """A file that a person names must be there: better said now than by a job on another host."""
+    decoded = json.loads(value)
+    if not isinstance(decoded, dict) or decoded.get("class") not in ("File", "Directory"):
+        return value
+    location = str(decoded.get("location", ""))
+    if not location.startswith("file://"):
+        return value
+    path = Path(unquote(urlsplit(location).path))
+    if not path.exists():
         raise UsageError(f"--input {name}: there is no file {safe_line(str(path))}")
-    absolute = path.resolve()
-    return {
-        "class": "File",
-        "location": absolute.as_uri(),
-        "basename": absolute.name,
-        "size": absolute.stat().st_size,
-    }
+    if path.is_file():
+        decoded["size"] = path.stat().st_size
+    return cwltypes.encode_json(decoded)
 
 
 def decoded_values(values: Mapping[str, Json]) -> dict[str, Any]:

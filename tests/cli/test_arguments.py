@@ -47,7 +47,7 @@ def test_files(tmp_path):
     ("type_", "text"), [("int", "x"), ("int", "1.5"), ("boolean", "yes"), ("int[]", "1")]
 )
 def test_what_does_not_fit(type_, text):
-    with pytest.raises(UsageError, match="is not"):
+    with pytest.raises(UsageError, match="expected"):
         typed_arguments([f"x={text}"], {"x": cwltypes.parse(type_)})
 
 

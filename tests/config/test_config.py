@@ -13,7 +13,8 @@ from caroni.config import broker_url, database_url, load_config, read_secret
 from caroni.config.describe import keys
 from caroni.config.reference import reference
 from caroni.config.schema import Config, Section
-from caroni.config.units import format_duration, format_size, parse_duration, parse_size
+from caroni.config.units import format_duration, format_size, parse_duration
+from caroni.core.sizes import parse_size
 from caroni.errors import ConfigError
 
 HEAD = 'role = "manager"\nsite = "a.example"\nname = "m1"\n'
