@@ -120,8 +120,8 @@ class State:
         """The row under its natural key."""
         return cast("R | None", self.tables[row_type].get(key))
 
-    def replace(self, row_type: type[Row], key: Hashable, new: Row | None) -> None:
-        """Put or remove a row, and keep timers and indexes in step."""
+    def replace(self, row_type: type[Row], key: Hashable, new: Row | None) -> Row | None:
+        """Put or remove a row, keep timers and indexes in step, give what was there."""
         table = self.tables[row_type]
         old = table.get(key)
         if new is None:
@@ -132,6 +132,7 @@ class State:
         if due or getattr(old, "due", 0):
             self.timers.set(row_type, key, due)
         self.index(row_type, old, new)
+        return old
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
         """Keep the role's indexes; must be its own inverse with ``old`` and ``new`` exchanged."""
@@ -178,8 +179,7 @@ class Draft:
     def put(self, row: R) -> R:
         """Write a row (the last write of a key is what is stored)."""
         row_type, key = type(row), row.key
-        self._journal.append((row_type, key, self._tables[row_type].get(key)))
-        self.state.replace(row_type, key, row)
+        self._journal.append((row_type, key, self.state.replace(row_type, key, row)))
         return row
 
     def send(self, to: str, message: Message, conversation_id: bytes = b"") -> None:
