@@ -22,6 +22,8 @@ from caroni.text import safe_line
 
 #: Command -> (module, attribute that is a Typer application, what ``caroni --help`` says of it).
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("run", "app", "Run a workflow on this host, nothing else needed."),
+    "demo": ("demo", "app", "Watch a manager and two agents run a sample."),
     "init": ("init", "app", "Make the directory of a manager, an agent or a submitter."),
     "pki": ("pki", "app", "Certificates: a site's authority, issuing, revoking."),
     "trust": ("trust", "app", "Which sites are believed, and who is banned."),

@@ -6,27 +6,52 @@ thrown away after it has signed: nothing is switched off, only near.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
+import msgspec
+
+from caroni.core.agent.state import ENDED as JOB_ENDED
 from caroni.core.agent.state import AgentPolicy, AgentSettings, Allowance
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings
 from caroni.core.messages import Site
-from caroni.core.plan import MINUTE, Plan
+from caroni.core.plan import MINUTE, SECOND, Plan, PlanStep
+from caroni.core.rows import AgentJob
 from caroni.cwl import plan_to_json
 from caroni.daemon.bus.memory import MemoryBroker, MemoryBus
 from caroni.daemon.clock import SystemClock
+from caroni.daemon.engine import Seen
 from caroni.daemon.node import AgentNode, Identity, ManagerNode, Node, stream_id
 from caroni.daemon.submitter import Submitter
+from caroni.errors import UsageError
+from caroni.execution.claims import kill_leftovers
 from caroni.execution.definition import JobDefinition
+from caroni.execution.spool import Spool, SpoolSettings
 from caroni.model.schema import migrate
 from caroni.model.store import Role, Store
 from caroni.plugins.manager import Plugins
 from caroni.services.definitions import definition_files, definition_row
+from caroni.services.starter import starter
+from caroni.text import safe_line
 from caroni.trust.authority import throwaway
 
 SITE = "local.example"
+MANAGER = "main"
+
+#: microseconds between asking a job to end and killing it
+GRACE = SECOND
+#: a failed step is tried again after this, doubling up to the cap: nobody far away is spared by waiting
+BACKOFF = SECOND // 2
+BACKOFF_CAP = 2 * SECOND
+#: seconds that a cancelled run waits for its jobs before it kills what is left of them
+CANCEL_PATIENCE = 8.0
+_AGENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Embedded:
@@ -46,10 +71,11 @@ class Embedded:
         self._slots = slots or os.cpu_count() or 1
         self._clock = SystemClock()
         self._broker = MemoryBroker()
-        participants = [("manager", "main"), ("submitter", "you"), *(("agent", name) for name in agents)]
+        participants = [("manager", MANAGER), ("submitter", "you"), *(("agent", name) for name in agents)]
         trust, signers = throwaway(SITE, participants, now=self._clock.now())
         self._identities = {uri: Identity(signer=signer, trust=trust) for uri, signer in signers.items()}
         self._plugins = Plugins.load()
+        self._schema: Path | None = None
         self.manager: ManagerNode
         self.agents: list[AgentNode] = []
         self.submitter: Submitter
@@ -66,8 +92,8 @@ class Embedded:
 
     async def start(self) -> None:
         """Make the databases and start everybody."""
-        manager = self.uri("manager", "main")
-        store = await self._store("main", "manager")
+        manager = self.uri("manager", MANAGER)
+        store = await self._store(MANAGER, "manager")
         self.manager = ManagerNode(
             identity=self._identities[manager],
             store=store,
@@ -114,7 +140,10 @@ class Embedded:
                 decide=lambda manager, request, job_type, load: None,
             ),
             plugins=self._plugins,
-            executors={n: make(spool, {}) for n, make in self._plugins.executors().items()},
+            executors={
+                n: make(spool, {"grace": GRACE} if n == "local" else {})
+                for n, make in self._plugins.executors().items()
+            },
             directory=directory,
         )
 
@@ -122,13 +151,64 @@ class Embedded:
         directory = self._directory / name
         directory.mkdir(mode=0o700)
         url = f"sqlite://{directory}/caroni.db"
-        await migrate(url, directory / "caroni.lock")
+        if self._schema is None:
+            await migrate(url, directory / "caroni.lock")
+            # an empty database is copied much faster than it is made
+            self._schema = self._directory / "empty.db"
+            shutil.copyfile(directory / "caroni.db", self._schema)
+        else:
+            shutil.copyfile(self._schema, directory / "caroni.db")
+        (directory / "caroni.db").chmod(0o600)
         return await Store.open(url, role)
 
-    async def add_template(self, name: str, plan: Plan) -> None:
-        """Give the manager a template."""
-        text = plan_to_json(plan)
-        await self.manager.store.add_template(name, f"{hash(text):x}", "{}", text, self._clock.now())
+    def write_configurations(self) -> list[Path]:
+        """Write a ``caroni.toml`` beside each database, so that commands can read them; gives the files."""
+        written = []
+        for role, name in [("manager", MANAGER), *(("agent", name) for name in self._definitions)]:
+            path = self._directory / name / "caroni.toml"
+            path.write_text(starter(role, SITE, name, broker="amqp://localhost/"), "utf-8")
+            path.chmod(0o600)
+            written.append(path)
+        return written
+
+    async def add_template(self, name: str, plan: Plan, documents: str = "{}") -> None:
+        """Give the manager a template; failed steps are tried again sooner than between hosts."""
+        near = msgspec.structs.replace(plan, steps=tuple(map(_near, plan.steps)))
+        text = plan_to_json(near)
+        digest = hashlib.sha256(f"{documents}\n{text}".encode()).hexdigest()
+        await self.manager.store.add_template(name, digest, documents, text, self._clock.now())
+
+    def observe(self, observer: Callable[[Seen], None]) -> None:
+        """Call ``observer`` with every message that manager, agents and submitter take in."""
+        for node in self.nodes:
+            node.engine.observers.append(observer)
+        self.submitter.observers.append(observer)
+
+    async def cancel(self, workflow_uuid: bytes) -> None:
+        """Stop a workflow and everything that runs for it; returns when no process of a job is left."""
+        try:
+            async with asyncio.timeout(CANCEL_PATIENCE):
+                await self.submitter.cancel(workflow_uuid, "interrupted")
+                async for update in self.submitter.follow(workflow_uuid):
+                    del update
+                while any(self._live_jobs(agent) for agent in self.agents):  # noqa: ASYNC110 (nothing tells)
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pass
+        await asyncio.to_thread(self._kill_leftovers)
+
+    @staticmethod
+    def _live_jobs(agent: AgentNode) -> list[AgentJob]:
+        jobs = cast("Iterable[AgentJob]", agent.role.state.tables[AgentJob].values())
+        return [job for job in jobs if job.state not in JOB_ENDED]
+
+    def _kill_leftovers(self) -> None:
+        for agent in self.agents:
+            if jobs := self._live_jobs(agent):
+                name = agent.identity.uri.rpartition("/")[2]
+                spool = Spool(self._directory / name / "spool", SpoolSettings())
+                for job in jobs:
+                    kill_leftovers(job.job_uuid, spool.claim_of(job.job_uuid))
 
     async def stop(self) -> None:
         """Stop everybody; the directory is the caller's to keep or to remove."""
@@ -139,14 +219,51 @@ class Embedded:
         self._plugins.close()
 
 
+def _near(step: PlanStep) -> PlanStep:
+    policy = step.policy
+    backoff, cap = min(policy.backoff, BACKOFF), min(policy.backoff_cap, BACKOFF_CAP)
+    return msgspec.structs.replace(
+        step, policy=msgspec.structs.replace(policy, backoff=backoff, backoff_cap=cap)
+    )
+
+
 def load_jobs(directory: Path) -> dict[str, list[JobDefinition]]:
-    """Job definitions by agent: each sub-directory is an agent; loose files belong to one called ``here``."""
+    """Job definitions by agent: each sub-directory is an agent; loose files belong to one called ``here``.
+
+    Raises:
+        DocumentError: a definition is wrong; with file, line and column.
+        ConfigError: there is no such directory, or a definition is there twice.
+        UsageError: a sub-directory with definitions cannot name an agent.
+    """
     agents: dict[str, list[JobDefinition]] = {}
     loose = [d.definition for d in definition_files(directory)]
     if loose:
         agents["here"] = loose
     for sub in sorted(p for p in directory.iterdir() if p.is_dir()):
         found = [d.definition for d in definition_files(sub)]
-        if found:
-            agents[sub.name] = found
+        if not found:
+            continue
+        if not _AGENT_NAME.fullmatch(sub.name) or sub.name == MANAGER or sub.name in agents:
+            raise UsageError(
+                f"{safe_line(str(sub))} cannot name an agent: call it something like 'north'"
+                f" (lower-case letters, digits, '-'; {MANAGER!r} is the manager)"
+            )
+        agents[sub.name] = found
     return agents
+
+
+def check_job_types(plan: Plan, agents: Mapping[str, Sequence[JobDefinition]], directory: Path) -> None:
+    """Find a step that nobody could run before anything is started.
+
+    Raises:
+        UsageError: one line naming the job type, the step and where definitions were looked for.
+    """
+    held = {definition.name for definitions in agents.values() for definition in definitions}
+    for step in plan.steps:
+        if step.job_type not in held:
+            shown = safe_line(str(directory))
+            has = f"it has {', '.join(sorted(held)[:8])}" if held else "it has none at all"
+            raise UsageError(
+                f"no definition of job type {safe_line(step.job_type, 80)!r}, which step"
+                f" {safe_line(step.name, 80)!r} needs, in {shown}/*.yml and {shown}/*/*.yml ({has})"
+            )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 
@@ -18,6 +19,7 @@ from caroni.core.messages import (
     Message,
     OnFailure,
     Reserve,
+    WorkFlowCancel,
     WorkFlowCreate,
     WorkFlowCreated,
     WorkFlowRejected,
@@ -25,13 +27,14 @@ from caroni.core.messages import (
     WorkFlowStatusUpdate,
 )
 from caroni.daemon.bus.topology import submitter_queues
+from caroni.daemon.engine import Seen
 from caroni.daemon.node import Identity
 from caroni.daemon.outbox import routing_key
 from caroni.daemon.ports import Bus, Clock, Delivery, Outcome, Publish
 from caroni.errors import CaroniError, MessageRejected, TransientError
 from caroni.wire.bundle import Part, pack
 from caroni.wire.codec import encode
-from caroni.wire.envelope import Opener, Parked, Sealer, permit
+from caroni.wire.envelope import Item, Opened, Opener, Parked, Sealer, permit
 from caroni.wire.topics import short_id, topic_of
 
 log = structlog.get_logger()
@@ -62,6 +65,7 @@ class Submitter:
 
     def __init__(self, *, identity: Identity, manager: str, bus: Bus, clock: Clock) -> None:
         self._identity = identity
+        self.observers: list[Callable[[Seen], None]] = []
         self._manager = manager
         self._bus = bus
         self._clock = clock
@@ -71,6 +75,8 @@ class Submitter:
         self._stream = clock.now() // 1000
         self._sequence = 0
         self._inbox: asyncio.Queue[Message] = asyncio.Queue(maxsize=10_000)
+        #: statuses that came while another answer was waited for
+        self._later: deque[WorkFlowStatusUpdate] = deque(maxlen=1000)
         self._connected = asyncio.Event()
         self._acks: set[asyncio.Task[None]] = set()
 
@@ -108,7 +114,22 @@ class Submitter:
             with contextlib.suppress(MessageRejected, asyncio.QueueFull):
                 if item.message is not None:
                     permit(opened.role, item.message)
+                    self._observe(opened, item)
                     self._inbox.put_nowait(item.message)
+
+    def _observe(self, opened: Opened, item: Item) -> None:
+        if not self.observers or item.message is None:
+            return
+        seen = Seen(
+            at=self._clock.now(),
+            sender=opened.sender,
+            receiver=self._identity.uri,
+            message=item.message,
+            conversation_id=item.conversation_id,
+            unsigned=opened.unsigned,
+        )
+        for observer in self.observers:
+            observer(seen)
 
     async def _send(self, message: Message, conversation_id: bytes) -> None:
         type_url, value = encode(message)
@@ -206,9 +227,9 @@ class Submitter:
         while True:
             try:
                 async with asyncio.timeout(ASK_AGAIN):
-                    message = await self._inbox.get()
+                    message = self._later.popleft() if self._later else await self._inbox.get()
             except TimeoutError:
-                with contextlib.suppress(TransientError):
+                with contextlib.suppress(TransientError, NoAnswer):
                     await self._ask(workflow_uuid)
                 continue
             if not isinstance(message, WorkFlowStatusUpdate):
@@ -253,9 +274,15 @@ class Submitter:
                     message = await self._inbox.get()
                     if not isinstance(message, WorkFlowStatusUpdate):
                         continue
+                    if message.request_uuid != request:
+                        self._later.append(message)
+                        continue
                     if message.error and not message.workflows:
                         raise CaroniError(message.error)
-                    if message.request_uuid == request:
-                        return message
+                    return message
         except TimeoutError:
             raise NoAnswer(f"{self._manager} has not answered within {seconds:.0f} s") from None
+
+    async def cancel(self, workflow_uuid: bytes, reason: str = "") -> None:
+        """Ask the manager to stop a workflow; its answer is a status that :meth:`follow` gives."""
+        await self._send(WorkFlowCancel(workflow_uuid=workflow_uuid, reason=reason), workflow_uuid)

@@ -102,7 +102,7 @@ async def workflow(loaded: Loaded, which: str) -> tuple[WorkflowShown, list[Step
         steps: list[StepOfWorkflow] = []
         after = -1
         while page := cast("list[Step]", await store.steps(uuid, limit=_PAGE, after=after)):
-            steps += [_step(step) for step in page]
+            steps += [step_of(step) for step in page]
             after = page[-1].index
     return _shown(summary.workflow, summary.steps), steps
 
@@ -196,7 +196,8 @@ def _shown(row: Workflow, steps: Any) -> WorkflowShown:
     )
 
 
-def _step(row: Step) -> StepOfWorkflow:
+def step_of(row: Step) -> StepOfWorkflow:
+    """A step's row as people see it."""
     return StepOfWorkflow(
         name=row.name,
         state=row.state.value,
