@@ -199,14 +199,16 @@ def held_changed(d: ManagerDraft, workflow_uuid: bytes) -> None:
         d.changed(workflow)
 
 
-def _controlled(d: ManagerDraft, origin: Origin, workflow_uuid: bytes) -> Workflow | None:
+def _controlled(
+    d: ManagerDraft, origin: Origin, workflow_uuid: bytes, request_uuid: bytes = b""
+) -> Workflow | None:
     """The workflow if this sender may steer it; otherwise he hears the same as for an unknown one."""
     workflow = d.workflow(workflow_uuid)
     if workflow is None or not d.state.policy.may_control(origin.uri, workflow):
         d.act(
             AnswerStatus(
                 to=origin.uri,
-                request_uuid=b"",
+                request_uuid=request_uuid,
                 workflow_uuid=workflow_uuid,
                 error="no such workflow of yours",
             )
@@ -295,7 +297,7 @@ def on_retry(d: ManagerDraft, origin: Origin, m: WorkFlowRetry) -> None:
 def on_status_request(d: ManagerDraft, origin: Origin, m: WorkFlowStatusRequest) -> None:
     """Answered from the store after the commit; ``watch`` also asks for a push at every change."""
     if m.workflow_uuid:
-        workflow = _controlled(d, origin, m.workflow_uuid)
+        workflow = _controlled(d, origin, m.workflow_uuid, m.request_uuid)
         if workflow is None:
             return
         if m.watch and not workflow.watch and workflow.submitter == origin.uri:
