@@ -46,7 +46,9 @@ QUICK = {
 }
 
 
-def definition(name: str, script: str, *, inputs: str = "", outputs: str = "", **fields: Any) -> JobDefinition:
+def definition(
+    name: str, script: str, *, inputs: str = "", outputs: str = "", **fields: Any
+) -> JobDefinition:
     """A job definition; ``inputs`` and ``outputs`` as in ``text: string, n: int``."""
     lines = [f"name: {name}", f"inputs: {{{inputs}}}", f"outputs: {{{outputs}}}", "script: |"]
     made = load_definition("\n".join([*lines, *(f"  {line}" for line in script.split("\n"))]))
@@ -59,11 +61,11 @@ def marked(one: JobDefinition, marks: Path, more: str = "") -> JobDefinition:
     return msgspec.structs.replace(one, script=script)
 
 
-def steps(job_types: Iterable[str], extra: str = "") -> str:
+def steps(job_types: Iterable[str], attempts: int = 2) -> str:
     """A CWL workflow of independent steps, one for each job type, without inputs and outputs."""
     text = "cwlVersion: v1.2\nclass: Workflow\n$namespaces: {caroni: 'urn:caroni:cwl:'}\n"
-    text += "hints: {caroni:CaroniRequirement: {maxAttempts: 2, backoff: 0s}}\n"
-    text += f"inputs: {{}}\noutputs: {{}}\n{extra}steps:\n"
+    text += f"hints: {{caroni:CaroniRequirement: {{maxAttempts: {attempts}, backoff: 0s}}}}\n"
+    text += "inputs: {}\noutputs: {}\nsteps:\n"
     for number, job_type in enumerate(job_types):
         text += (
             f"  s{number}:\n    hints: {{caroni:CaroniRequirement: {{CaroniJobName: {job_type}}}}}\n"
