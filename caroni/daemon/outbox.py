@@ -107,6 +107,8 @@ class Outbox:
         #: unsent rows may be in the database only; ``_after`` is how far they have been read
         self._backlog = False
         self._after = 0
+        #: the earliest next try of the rows that this pass over the database has left behind
+        self._waiting = 0
         self._retry_at = 0
         self._marks_due: asyncio.TimerHandle | None = None
         self._closing = False
@@ -144,8 +146,9 @@ class Outbox:
         return rows
 
     def undo(self) -> None:
-        """The unit was not committed: its sequence numbers have not been used."""
+        """The unit was not committed: its sequence numbers have not been used, what it drained has not left."""
         self._sequences = dict(self._sequences_before)
+        self.look_again()
 
     def _id(self) -> bytes:
         return self._dice.getrandbits(128).to_bytes(16, "big")
@@ -247,9 +250,10 @@ class Outbox:
             self._publishing[row.id] = task
 
     def look_again(self) -> None:
-        """There may be unsent rows in the database (a start, a reconnection)."""
+        """There may be unsent rows in the database (a start, a reconnection): read all of them, now."""
         self._backlog = True
         self._after = 0
+        self._retry_at = 0
         self._wake()
 
     async def _publish(self, row: OutboxRow) -> None:
@@ -268,8 +272,7 @@ class Outbox:
                 )
         except TransientError as error:
             log.debug("publish failed", error=str(error), type=row.type)
-            self._retry_at = self._clock.now() + RETRY_FIRST
-            self._backlog = True
+            self._try_again_at(self._clock.now() + RETRY_FIRST)
         else:
             if outcome is Outcome.CONFIRMED or _best_effort(row.peer):
                 if outcome is not Outcome.CONFIRMED:
@@ -282,13 +285,18 @@ class Outbox:
                 next_try = self._clock.now() + wait
                 self._retries.append(OutboxRetry(id=row.id, tries=row.tries + 1, next_try=next_try))
                 log.warning("recipient has no queue", to=row.peer, type=row.type, retry_in=wait // SECOND)
-                self._retry_at = min(self._retry_at or next_try, next_try)
-                self._backlog = True
+                self._try_again_at(next_try)
             self._mark_soon()
         finally:
             del self._publishing[row.id]
             if self._backlog:
                 self._wake()
+
+    def _try_again_at(self, instant: int) -> None:
+        self._backlog = True
+        # a pass that goes on has read beyond this row: its end must not forget it
+        self._waiting = min(self._waiting or instant, instant)
+        self._retry_at = min(self._retry_at or instant, instant)
 
     def _mark_soon(self) -> None:
         if self._marks_due is None and not self._closing:
@@ -343,14 +351,16 @@ class Outbox:
     async def drain(self, unit: Unit) -> list[OutboxRow]:
         """A page of unsent rows, sealed within ``unit`` where they never were; publish them after it."""
         now = self._clock.now()
+        if not self._after:
+            self._waiting = 0
+        self._retry_at = 0
         page = await self._store.pending_outbox(IN_MEMORY // 2, self._after)
         ready: list[OutboxRow] = []
-        waiting = 0
         for _, row in page:
             if row.id in self._publishing:
                 continue
             if row.next_try > now:
-                waiting = min(waiting or row.next_try, row.next_try)
+                self._waiting = min(self._waiting or row.next_try, row.next_try)
                 continue
             if row.sealed is None:
                 items = (LedgerItem(type=row.type, conversation_id=row.conversation_id),)
@@ -364,8 +374,8 @@ class Outbox:
             ready.append(row)
         if len(page) < IN_MEMORY // 2:
             self._after = 0
-            self._backlog = bool(waiting)
-            self._retry_at = waiting
+            self._backlog = bool(self._waiting)
+            self._retry_at = self._waiting
         else:
             self._after = page[-1][0]
         return ready
