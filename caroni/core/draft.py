@@ -98,7 +98,7 @@ class Timers:
         return 0
 
     def take(self, now: int, limit: int) -> list[tuple[type[Row], Hashable]]:
-        """Up to ``limit`` timers that are due; they stay armed until their row changes."""
+        """Up to ``limit`` timers that are due. Each is disarmed: its row's next change arms it again."""
         taken: list[tuple[type[Row], Hashable]] = []
         while len(taken) < limit and (due := self.next_due()) and due <= now:
             timer = heapq.heappop(self._heap)[2]
@@ -120,8 +120,8 @@ class State:
         """The row under its natural key."""
         return cast("R | None", self.tables[row_type].get(key))
 
-    def replace(self, row_type: type[Row], key: Hashable, new: Row | None) -> Row | None:
-        """Put or remove a row, keep timers and indexes in step, give what was there."""
+    def replace(self, row_type: type[Row], key: Hashable, new: Row | None) -> None:
+        """Put or remove a row, and keep timers and indexes in step."""
         table = self.tables[row_type]
         old = table.get(key)
         if new is None:
@@ -132,7 +132,6 @@ class State:
         if due or getattr(old, "due", 0):
             self.timers.set(row_type, key, due)
         self.index(row_type, old, new)
-        return old
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
         """Keep the role's indexes; must be its own inverse with ``old`` and ``new`` exchanged."""
@@ -179,7 +178,9 @@ class Draft:
     def put(self, row: R) -> R:
         """Write a row (the last write of a key is what is stored)."""
         row_type, key = type(row), row.key
-        self._journal.append((row_type, key, self.state.replace(row_type, key, row)))
+        # first the journal: whatever an index may raise, the row can be undone
+        self._journal.append((row_type, key, self._tables[row_type].get(key)))
+        self.state.replace(row_type, key, row)
         return row
 
     def send(self, to: str, message: Message, conversation_id: bytes = b"") -> None:
