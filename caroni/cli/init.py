@@ -47,6 +47,9 @@ def init(
             help="For a manager: whose offers it takes (default: its own site's agents). Repeatable."
         ),
     ] = None,
+    manager: Annotated[
+        str, typer.Option(help="For a submitter: the manager that its workflows go to.", show_default=False)
+    ] = "",
     days: Annotated[int, typer.Option(help="Lifetime of the certificate.")] = 365,
     json: Json = False,
 ) -> None:
@@ -67,6 +70,7 @@ def init(
             database_password_file=database_password_file,
             allow_managers=allow_manager or (),
             trust_agents=trust_agent or (),
+            manager=manager,
             ca=ca,
             ca_passphrase=ca_passphrase(ca, passphrase_file) if ca is not None else None,
             days=days,
@@ -90,6 +94,6 @@ def init(
     follow = {
         "manager": f"caroni template add WORKFLOW.cwl --config {directory}",
         "agent": f"caroni job add JOB.yaml --config {directory}",
-        "submitter": f"caroni config show --config {directory}",
+        "submitter": f"caroni submit TEMPLATE --wait --config {directory}",
     }
     output.line(f"then: {follow[role]}")

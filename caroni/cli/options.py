@@ -20,6 +20,18 @@ Configuration = Annotated[
         show_default=False,
     ),
 ]
+ManagerUri = Annotated[
+    str | None,
+    typer.Option(
+        "--manager",
+        help="The manager, caroni://SITE/manager/NAME (default: the configuration's).",
+        show_default=False,
+    ),
+]
+Which = Annotated[
+    str,
+    typer.Argument(help="A workflow's id, its first characters, or its name.", metavar="WORKFLOW"),
+]
 Ca = Annotated[Path, typer.Option("--ca", help="Directory of the site's CA.")]
 PassphraseFile = Annotated[
     Path | None,

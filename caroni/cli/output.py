@@ -25,6 +25,12 @@ def as_json(value: Any) -> None:
     _write(safe_json(json.dumps(value, indent=2, ensure_ascii=not _is_utf8(), default=_plain)) + "\n")
 
 
+def json_line(value: Any) -> None:
+    """Print one JSON document on one line, and let it be seen now."""
+    _write(safe_json(json.dumps(value, ensure_ascii=not _is_utf8(), default=_plain)) + "\n")
+    flush()
+
+
 def note(text: str) -> None:
     """Say something on stderr that is no part of the answer."""
     try:

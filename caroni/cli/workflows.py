@@ -1,4 +1,4 @@
-"""``caroni list``, ``show``, ``outputs``: a manager's workflows, read from its database."""
+"""``caroni list``, ``show``, ``outputs``: from a manager's database, or asked for by a submitter."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ import typer
 
 from caroni.cli import output
 from caroni.cli.frame import group
-from caroni.cli.options import Configuration, Json, example
+from caroni.cli.options import Configuration, Json, ManagerUri, Which, example
+from caroni.errors import UsageError
 
 list_app = group()
 show_app = group()
 outputs_app = group()
-
-Which = Annotated[
-    str,
-    typer.Argument(help="A workflow's id, its first characters, or its name.", metavar="WORKFLOW"),
-]
 
 
 @list_app.command(epilog=example("caroni list --state running --config m1"))
 def list_(
     state: Annotated[str | None, typer.Option(help="Only those in this state.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(help="At most this many.", min=1, max=10_000)] = 50,
+    manager: ManagerUri = None,
     config: Configuration = None,
     json: Json = False,
 ) -> None:
-    """List a manager's workflows, the last changed first."""
+    """List workflows, the last changed first: a manager's, or with a submitter's configuration its own."""
     from caroni.config import load_config
     from caroni.services import workflows
 
-    found = asyncio.run(workflows.workflows(load_config(config), limit=limit, state=state))
+    loaded = load_config(config)
+    if loaded.config.role == "submitter":
+        from caroni.cli import remote
+
+        uri = remote.manager_of(loaded, manager)
+        found = asyncio.run(remote.workflows(loaded, uri, limit=limit, state=state))
+    else:
+        found = asyncio.run(workflows.workflows(loaded, limit=limit, state=state))
     if json:
         output.as_json(found)
         return
@@ -55,12 +59,18 @@ def list_(
 
 
 @show_app.command(epilog=example("caroni show 3f2a --config m1"))
-def show(which: Which, config: Configuration = None, json: Json = False) -> None:
+def show(which: Which, manager: ManagerUri = None, config: Configuration = None, json: Json = False) -> None:
     """Show a workflow and its steps."""
     from caroni.config import load_config
     from caroni.services import workflows
 
-    found, steps = asyncio.run(workflows.workflow(load_config(config), which))
+    loaded = load_config(config)
+    if loaded.config.role == "submitter":
+        from caroni.cli import remote
+
+        found, steps = asyncio.run(remote.workflow(loaded, remote.manager_of(loaded, manager), which))
+    else:
+        found, steps = asyncio.run(workflows.workflow(loaded, which))
     if json:
         output.as_json({**output.plain(found), "step_list": steps})
         return
@@ -89,6 +99,7 @@ def outputs(
     partial: Annotated[
         bool, typer.Option("--partial", help="Also of a workflow that has not completed: what there is.")
     ] = False,
+    manager: ManagerUri = None,
     config: Configuration = None,
     json: Json = False,
 ) -> None:
@@ -97,4 +108,12 @@ def outputs(
     from caroni.services import workflows
 
     del json  # outputs are JSON already
-    output.as_json(asyncio.run(workflows.outputs(load_config(config), which, partial=partial)))
+    loaded = load_config(config)
+    if loaded.config.role == "submitter":
+        from caroni.cli import remote
+
+        if partial:
+            raise UsageError("--partial is for a manager's configuration: only it knows what there is so far")
+        output.as_json(asyncio.run(remote.outputs(loaded, remote.manager_of(loaded, manager), which)))
+    else:
+        output.as_json(asyncio.run(workflows.outputs(loaded, which, partial=partial)))

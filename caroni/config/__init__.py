@@ -16,6 +16,7 @@ from caroni.config.schema import (
     Manager,
     Retention,
     Security,
+    Submitter,
     TrustAgent,
 )
 from caroni.config.secrets import broker_url, database_url, read_secret
@@ -34,6 +35,7 @@ __all__ = [
     "Manager",
     "Retention",
     "Security",
+    "Submitter",
     "TrustAgent",
     "broker_url",
     "build",

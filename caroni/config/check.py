@@ -19,11 +19,15 @@ def check(config: Config, raw: dict[str, Any], shown: str) -> None:
     Raises:
         ConfigError: one line, beginning with ``shown`` (the file).
     """
-    for role in ("manager", "agent"):
+    for role in ("manager", "agent", "submitter"):
         if role in raw and role != config.role:
             raise ConfigError(f"{shown}: [{role}] has no meaning in the file of role {config.role}")
     if ".." in config.site:
         raise ConfigError(f"{shown}: site has two dots in a row")
+    manager = config.submitter.manager
+    if manager and ("*" in manager or identity_pattern_problem(manager, "manager")):
+        wrong = safe_line(manager, 100)
+        raise ConfigError(f"{shown}: [submitter] manager = {wrong!r} is not caroni://SITE/manager/NAME")
     _rules(config, shown)
     _order(config, shown)
     _broker(config, shown)

@@ -147,7 +147,7 @@ def _overlay(raw: dict[str, Any], environ: Mapping[str, str], origins: dict[str,
                 for k in keys(key.struct)
             ]
             raise ConfigError(f"environment: unknown key {safe_line(variable)}{_nearest(variable, known)}")
-        if section in ("manager", "agent") and section != raw.get("role"):
+        if section in ("manager", "agent", "submitter") and section != raw.get("role"):
             continue  # an environment that a manager and an agent on one host share
         if isinstance(raw.setdefault(section, {}), dict):
             raw[section][name] = _from_environment(variable, environ[variable], keys(table)[name])

@@ -26,7 +26,7 @@ is in effect and where each value came from.
 - **Environment variables** named `CARONI_<SECTION>__<KEY>` replace a key of a section, for example
   `CARONI_AMQP__URL=amqps://broker.example/`; `CARONI_SITE` and the other top-level keys likewise. Text is
   taken as it is; numbers, booleans and lists as TOML spells them. An unknown name with `__` is an error;
-  those of `[manager]` mean nothing to an agent and the other way round, so that both may share them.
+  those of `[manager]` mean nothing to an agent and the other way round, so that all may share them.
   (`CARONI_ENV_<name>` is how job bodies see their inputs and never configuration.)
 """
 

@@ -278,6 +278,18 @@ class Agent(Section, frozen=True, kw_only=True):
     allow: tuple[AllowManager, ...] = ()
 
 
+class Submitter(Section, frozen=True, kw_only=True):
+    """The submitter's own settings. They have no place in another role's file."""
+
+    manager: Annotated[
+        str,
+        Meta(
+            description="Identity of the manager that workflows go to, `caroni://SITE/manager/NAME`, where "
+            "`--manager` names no other."
+        ),
+    ] = ""
+
+
 class Limits(Section, frozen=True, kw_only=True):
     """What bounds this daemon's use of the host."""
 
@@ -340,6 +352,7 @@ class Config(Section, frozen=True, kw_only=True):
     amqp: Amqp = Amqp()
     manager: Manager = Manager()
     agent: Agent = msgspec.field(default_factory=Agent)
+    submitter: Submitter = Submitter()
     limits: Limits = Limits()
     log: Log = Log()
     retention: Retention = Retention()

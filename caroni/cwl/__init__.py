@@ -4,8 +4,8 @@ The parser behind it (cwl-utils) is imported at the first ``load``; importing th
 """
 
 from caroni.cwl.bundle import Bundle
-from caroni.cwl.inputs import load_inputs
+from caroni.cwl.inputs import load_inputs, load_untyped_inputs
 from caroni.cwl.load import load
 from caroni.cwl.store import plan_from_json, plan_to_json
 
-__all__ = ["Bundle", "load", "load_inputs", "plan_from_json", "plan_to_json"]
+__all__ = ["Bundle", "load", "load_inputs", "load_untyped_inputs", "plan_from_json", "plan_to_json"]

@@ -61,6 +61,23 @@ def load_inputs(path: str | os.PathLike[str], plan: Plan) -> dict[str, Json]:
     return given
 
 
+def load_untyped_inputs(path: str | os.PathLike[str]) -> dict[str, Json]:
+    """Read an input object whose types are known elsewhere; locations of Files become absolute.
+
+    Raises:
+        DocumentError: the file cannot be read, or is no mapping.
+    """
+    name = str(path)
+    text = _read_text(Path(path), name)
+    data = _decode(text, name)
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise Spot(Places({name: text}), name).error("an input file is a mapping of input names to values")
+    folder = os.path.realpath(Path(path).parent)
+    return {key: encode_json(_resolved(value, folder)) for key, value in data.items()}
+
+
 def _read_text(file: Path, name: str) -> str:
     try:
         if not file.is_file():

@@ -100,7 +100,7 @@ class Embedded:
             bus=MemoryBus(self._broker),
             clock=self._clock,
             stream=await stream_id(store, self._clock),
-            settings=ManagerSettings(exclusion_wait=2_000_000),
+            settings=ManagerSettings(exclusion_wait=SECOND // 2),
             policy=ManagerPolicy(
                 may_serve=lambda agent, job_type, data_class: True,
                 may_submit=lambda submitter, template: True,

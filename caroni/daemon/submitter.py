@@ -56,6 +56,10 @@ class NoAnswer(CaroniError):
     """The manager has not answered (it may be offline: the request waits in its queue)."""
 
 
+class NoQueue(NoAnswer):
+    """The broker knows no queue of this manager: nothing has been sent."""
+
+
 class NoBroker(TransientError):
     """The broker is not in reach."""
 
@@ -157,7 +161,7 @@ class Submitter:
             )
         )
         if outcome is Outcome.UNROUTABLE:
-            raise NoAnswer(f"{self._manager} has no queue at this broker: was it ever started there?")
+            raise NoQueue(f"{self._manager} has no queue at this broker: was it ever started there?")
 
     async def _send_patiently(self, message: Message, conversation_id: bytes) -> None:
         """A manager that is just being started for the first time has no queue yet."""
@@ -165,7 +169,7 @@ class Submitter:
             try:
                 await self._send(message, conversation_id)
                 return
-            except NoAnswer:
+            except NoQueue:
                 await asyncio.sleep(NO_QUEUE_PAUSE)
         await self._send(message, conversation_id)
 

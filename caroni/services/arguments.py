@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from caroni.core import cwltypes
 from caroni.core.inputs import unknown_input
+from caroni.core.locations import file_value
 from caroni.core.messages import Json
 from caroni.core.plan import CwlType
 from caroni.errors import UsageError
@@ -69,6 +70,19 @@ def untyped_arguments(pairs: Iterable[str]) -> dict[str, Json]:
         decoded, value = _decoded(text)
         found[name] = cwltypes.encode_json(value if decoded else text)
     return found
+
+
+def file_arguments(pairs: Iterable[str]) -> dict[str, Json]:
+    """File values of ``name=path`` pairs.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    here = str(Path.cwd())
+    return {
+        name: _with_size(name, cwltypes.encode_json(file_value(text, "File", here)))
+        for name, text in split_pairs(pairs).items()
+    }
 
 
 def _decoded(text: str) -> tuple[bool, Any]:

@@ -23,7 +23,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def effective(loaded: Loaded) -> list[Setting]:
     """Every key of this role, in the order of the reference; rules come as ``agent.allow[0].manager``."""
     found: list[Setting] = []
-    other = {"manager", "agent"} - {loaded.config.role}
+    other = {"manager", "agent", "submitter"} - {loaded.config.role}
     for name, key in keys(Config).items():
         if name not in other:
             _collect(loaded.config, key, "", loaded.origins, found)

@@ -46,6 +46,7 @@ async def make_directory(
     database_password_file: Path | None = None,
     allow_managers: Sequence[str] = (),
     trust_agents: Sequence[str] = (),
+    manager: str = "",
     ca: Path | None = None,
     ca_passphrase: bytes | None = None,
     days: int = 365,
@@ -62,6 +63,7 @@ async def make_directory(
         database_password_file: file (0600) that holds its password, for PostgreSQL.
         allow_managers: identity patterns of the managers an agent works for; its own site's by default.
         trust_agents: identity patterns of the agents a manager takes offers of; likewise.
+        manager: identity of the manager that a submitter's workflows go to.
         ca: directory of the site's CA, if it is on this host: the certificate is issued at once.
         ca_passphrase: of the CA's key.
         days: lifetime of that certificate.
@@ -73,6 +75,8 @@ async def make_directory(
     identity = _identity(site, role, name)
     _patterns("--allow-manager", allow_managers, "manager", only_for="agent", role=role)
     _patterns("--trust-agent", trust_agents, "agent", only_for="manager", role=role)
+    if manager:
+        _patterns("--manager", (manager,), "manager", only_for="submitter", role=role)
     directory = _absolute(directory)
     text = starter(
         role,
@@ -83,6 +87,7 @@ async def make_directory(
         database_password_file=str(_absolute(database_password_file)) if database_password_file else "",
         allow_managers=allow_managers,
         trust_agents=trust_agents,
+        manager=manager,
     )
     loaded = _understood(text, directory)
     authority = CertificateAuthority.load(ca, ca_passphrase) if ca is not None else None

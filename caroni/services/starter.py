@@ -62,6 +62,12 @@ _AGENT = """
 # definitions = "database"
 """
 
+_SUBMITTER = """
+[submitter]
+# Where workflows go, where --manager names no other.
+{manager}
+"""
+
 _ALLOW = """
 # Whose jobs run here, and which. * may stand in a name, never for a site.
 [[agent.allow]]
@@ -83,6 +89,7 @@ def starter(
     database_password_file: str = "",
     allow_managers: Sequence[str] = (),
     trust_agents: Sequence[str] = (),
+    manager: str = "",
 ) -> str:
     """The text of a new configuration file.
 
@@ -95,6 +102,7 @@ def starter(
         database_password_file: where its password is, if it needs one.
         allow_managers: identity patterns for an agent; without any, all managers of its own site.
         trust_agents: identity patterns for a manager; without any, all agents of its own site.
+        manager: identity of a submitter's manager.
     """
     text = _HEAD.format(
         role=role,
@@ -111,6 +119,9 @@ def starter(
         text += _MANAGER.format(submitters=_toml(f"caroni://{site}/submitter/*"))
         for agent in trust_agents or (f"caroni://{site}/agent/*",):
             text += _TRUST.format(agent=_toml(agent))
+    elif role == "submitter":
+        line = f"manager = {_toml(manager)}" if manager else f'# manager = "caroni://{site}/manager/NAME"'
+        text += _SUBMITTER.format(manager=line)
     elif role == "agent":
         text += _AGENT
         for manager in allow_managers or (f"caroni://{site}/manager/*",):
