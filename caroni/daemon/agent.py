@@ -130,6 +130,11 @@ class AgentRole:
         state.load(sorted(live.rows, key=lambda row: order[type(row)]))
         self._state = state
         await self.load_definitions()
+        if self._worker is not None:
+            # an unknown outcome: what was decided may be durable and was not begun; both may be asked twice
+            jobs = list(cast("Iterable[AgentJob]", state.tables[AgentJob].values()))
+            self.act([StartJob(key=job.key) for job in jobs if job.state is AgentJobState.STARTING])
+            self.act([SignalJob(key=j.key, kind=_WISH[j.state]) for j in jobs if j.state in _WISH])
 
     async def load_definitions(self) -> bool:
         """Read the active definitions again; whether the set of job types has changed."""

@@ -39,6 +39,8 @@ log = structlog.get_logger()
 MAX_ENVELOPES = 128
 MAX_MESSAGES = 4000
 MAX_TIMERS = 500
+#: microseconds until a timer whose decision failed (our own bug) is tried again
+FAULTY_TIMER = 60_000_000
 #: verified, but kept neither in the inbox nor in the ledger
 TRANSIENT = frozenset({AgentPresence.__name__, JobLogChunk.__name__})
 #: verdicts on a proven sender's envelope that an operator should look at
@@ -95,6 +97,8 @@ class Engine:
         self._local: deque[Any] = deque()
         self._stopping = False
         self._more = False
+        #: rows that were brought in for a decision and may have to leave memory after it
+        self._loaded: list[Row] = []
         self._one_by_one = 0
         self._trouble = 0.0
         self._parked = ParkingLot()
@@ -115,6 +119,11 @@ class Engine:
     def connected(self) -> None:
         """The bus is connected (again): what was delivered before comes again, what waits may leave."""
         self._outbox.look_again()
+
+    def settle(self) -> None:
+        """What held new work back is gone: decide again what can be begun."""
+        self._more = True
+        self._wake.set()
 
     def stop(self) -> None:
         """End after the current unit of work."""
@@ -188,8 +197,7 @@ class Engine:
         self._trouble = 0.0
         self._one_by_one = max(0, self._one_by_one - 1)
         self._outbox.rode_along(unit)
-        for row_type, key in self.role.evictable([row for many in unit.rows.values() for row in many]):
-            self.role.state.evict(row_type, key)
+        self._evict(unit)
         self._outbox.publish(rows)
         if taken.deliveries:
             await self._bus.ack(taken.deliveries)
@@ -199,15 +207,28 @@ class Engine:
             for observer in self.observers:
                 observer(one)
 
+    def _evict(self, unit: Unit) -> None:
+        state = self.role.state
+        touched = [row for many in unit.rows.values() for row in many]
+        touched += [now for row in self._loaded if (now := state.get(type(row), row.key)) is not None]
+        self._loaded.clear()
+        for row_type, key in self.role.evictable(touched):
+            state.evict(row_type, key)
+
     def _take(self) -> _Taken:
         limit = 1 if self._one_by_one else MAX_ENVELOPES
         if self._parked:
             self._arrived.extend(_again(one) for one in self._parked.due(self._clock.now()))
         deliveries = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
         local: list[Any] = []
+        timers: list[tuple[type[Row], Hashable]] = []
+        # one by one means one thing of any kind: what is at fault must be alone to be known
         if not (self._one_by_one and deliveries):
-            local = [self._local.popleft() for _ in range(min(limit * 16, len(self._local)))]
-        timers = self.role.state.timers.take(self._clock.now(), MAX_TIMERS)
+            most = 1 if self._one_by_one else MAX_ENVELOPES * 16
+            local = [self._local.popleft() for _ in range(min(most, len(self._local)))]
+        if not (self._one_by_one and (deliveries or local)):
+            most = 1 if self._one_by_one else MAX_TIMERS
+            timers = self.role.state.timers.take(self._clock.now(), most)
         return _Taken(deliveries=deliveries, local=local, timers=timers, drain=self._outbox.wants_to_drain)
 
     # --- the steps ---------------------------------------------------------------------------
@@ -293,7 +314,9 @@ class Engine:
         if keys:
             state = self.role.state
             rows = await self._store.load_slice(list(keys))
-            state.load(row for row in rows if row.key not in state.tables[type(row)])
+            new = [row for row in rows if row.key not in state.tables[type(row)]]
+            self._loaded += new
+            state.load(new)
         if messages:
             await self.role.prepare(messages)
 
@@ -333,7 +356,8 @@ class Engine:
             self._guarded(draft, type(event).__name__, partial(self.role.happened, draft, event))
         for row_type, key in taken.timers:
             fire = partial(self.role.fire, draft, row_type, key)
-            self._guarded(draft, f"timer of {row_type.__name__}", fire)
+            if not self._guarded(draft, f"timer of {row_type.__name__}", fire):
+                self.role.state.timers.set(row_type, key, unit.now + FAULTY_TIMER)
         self._guarded(draft, "settle", partial(self._settle, draft))
         return seen
 
@@ -372,13 +396,15 @@ class Engine:
         )
         return False
 
-    def _guarded(self, draft: Draft, what: str, decide: Callable[[], None]) -> None:
+    def _guarded(self, draft: Draft, what: str, decide: Callable[[], None]) -> bool:
         mark = draft.mark()
         try:
             decide()
         except Exception:
             draft.rollback(mark)
             log.exception("decision failed: please report this", about=what)
+            return False
+        return True
 
     def _keep(self, delivery: Delivery, one: Opened, ledger: list[Any], unit: Unit) -> None:
         fingerprint = one.fingerprint.hex()
@@ -411,24 +437,27 @@ class Engine:
     async def _failed(self, taken: _Taken, error: Exception) -> None:
         self._arrived.extendleft(reversed(taken.deliveries))
         self._local.extendleft(reversed(taken.local))
+        self._more = True  # what this unit would have begun is still to be begun
         if isinstance(error, OutcomeUnknown):
             log.warning("commit outcome unknown: reading the database again", error=str(error))
             await self._reload()
         elif isinstance(error, TransientError):
             self._trouble = min(max(self._trouble * 2, 0.5), 30.0)
             log.warning("database trouble: retrying", error=str(error), seconds=self._trouble)
-        elif len(taken.deliveries) > 1:
-            log.exception("unit of work failed: taking its messages one by one")
-            self._one_by_one = len(taken.deliveries)
+        elif (count := len(taken.deliveries) + len(taken.local) + len(taken.timers)) > 1:
+            log.exception("unit of work failed: taking what is in it one by one")
+            self._one_by_one = count
             return
         elif taken.deliveries:
             log.exception("message cannot be worked on: quarantined")
             await self._set_aside(taken, error)
             return
         else:
-            log.exception("unit of work failed")
+            log.exception("unit of work failed: please report this")
             for _ in taken.local:
                 self._local.popleft()
+            for row_type, key in taken.timers:
+                self.role.state.timers.set(row_type, key, self._clock.now() + FAULTY_TIMER)
             self._trouble = 1.0
         if self._trouble:
             try:

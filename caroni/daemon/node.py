@@ -207,7 +207,10 @@ class Node:
     async def _checks(self) -> None:
         while True:
             await asyncio.sleep(CHECK)
-            self._check_limits()
+            try:
+                self._check_limits()
+            except OSError as error:
+                log.warning("free disk not known: trying again", error=str(error))
 
     def _check_limits(self) -> None:
         """Begin nothing new while the disk is nearly full or the broker takes nothing."""
@@ -225,8 +228,9 @@ class Node:
                 log.warning("nothing new is begun", reason=short_of, see="[limits] in the configuration")
             else:
                 log.info("new work is taken again")
-                self._wake.set()
-        state.short_of = short_of
+        was, state.short_of = state.short_of, short_of
+        if was and not short_of:
+            self.engine.settle()
 
     async def _sweeps(self) -> None:
         while True:

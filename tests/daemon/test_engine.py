@@ -1,0 +1,146 @@
+"""The engine with real daemons: what failed units, late messages and unknown outcomes leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from caroni.core.messages import JobAccepted
+from caroni.core.plan import Plan, PlanInput, PlanStep, WorkflowInput, WorkflowOutput
+from caroni.core.rows import Peer
+from caroni.daemon.embedded import Embedded
+from caroni.daemon.engine import Seen
+from caroni.daemon.node import Limits
+from caroni.execution.definition import JobDefinition
+from caroni.model.database import OutcomeUnknown
+from caroni.model.store import Role, Store
+from caroni.model.unit import Unit
+from tests.daemon.waiting import until
+
+JOB = JobDefinition(
+    name="echo", executor="noop", command=("true",), inputs={"out": "string"}, outputs={"out": "string"}
+)
+
+
+def chain(*sources: str) -> Plan:
+    """Steps ``s0``, ``s1``, ... each fed by one of the sources."""
+    return Plan(
+        inputs=(WorkflowInput(name="start", type="string"),),
+        steps=tuple(
+            PlanStep(
+                name=f"s{place}",
+                job_type="echo",
+                inputs=(PlanInput(name="out", type="string", source=source),),
+                outputs={"out": "string"},
+            )
+            for place, source in enumerate(sources)
+        ),
+        outputs=(WorkflowOutput(name="result", source=f"s{len(sources) - 1}/out"),),
+    )
+
+
+PLAN = chain("start")
+
+
+class Forgetful(Store):
+    """A store whose connection goes after a commit and before its answer, when it starts a job."""
+
+    lost = 0
+
+    async def commit(self, unit: Unit) -> int:
+        rev = await super().commit(unit)
+        starts = [
+            row for many in unit.rows.values() for row in many if getattr(row, "state", "") == "starting"
+        ]
+        if starts and not self.lost:
+            self.lost += 1
+            raise OutcomeUnknown("the connection went during the commit")
+        return rev
+
+
+class Federation(Embedded):
+    """The embedded system; its agents' store can be chosen."""
+
+    agent_store: type[Store] = Store
+
+    async def _store(self, name: str, role: Role) -> Store:
+        store = await super()._store(name, role)
+        if role == "manager" or self.agent_store is Store:
+            return store
+        await store.close()
+        return await self.agent_store.open(f"sqlite://{self._directory / name}/caroni.db", role)
+
+
+@pytest.fixture
+async def federation(tmp_path: Path) -> AsyncIterator[Federation]:
+    made = Federation(tmp_path, {"a": [JOB]}, slots=1)
+    yield made
+    await made.stop()
+
+
+async def run_one(federation: Federation) -> bytes:
+    """One workflow from submit to its end."""
+    submitter = federation.submitter
+    created = await submitter.submit(submitter.new_create("w", {"start": '"x"'}))
+    async for update in submitter.follow(created.workflow_uuid):
+        last = update
+    assert last.workflows[0].state == "completed"
+    return created.workflow_uuid
+
+
+def in_memory(federation: Federation) -> dict[str, int]:
+    tables = federation.manager.role.state.tables
+    return {kind.__name__: len(rows) for kind, rows in tables.items() if rows and kind is not Peer}
+
+
+async def test_what_a_late_question_loads_leaves_memory_again(federation: Federation) -> None:
+    await federation.start()
+    await federation.add_template("w", PLAN)
+    workflow_uuid = await run_one(federation)
+    await until(lambda: not in_memory(federation))
+    update = await federation.submitter.status(workflow_uuid)
+    assert update.outputs == {"result": '"x"'}
+    assert not in_memory(federation)
+
+
+async def test_a_start_that_was_decided_is_carried_out_when_the_commit_went_unanswered(
+    federation: Federation,
+) -> None:
+    federation.agent_store = Forgetful
+    await federation.start()
+    await federation.add_template("w", PLAN)
+    await run_one(federation)
+    store = federation.agents[0].store
+    assert isinstance(store, Forgetful)
+    assert store.lost == 1
+
+
+async def test_work_that_a_full_disk_held_back_goes_on_when_there_is_room(
+    federation: Federation, tmp_path: Path
+) -> None:
+    await federation.start()
+    await federation.add_template("w", chain("start", "s0/out"))
+    manager = federation.manager
+
+    def reserve(size: int) -> None:
+        manager._limits = Limits(directory=tmp_path, disk_reserve=size)
+        manager._check_limits()
+
+    def fill(seen: Seen) -> None:
+        if isinstance(seen.message, JobAccepted):
+            reserve(1 << 62)
+
+    manager.engine.observers.append(fill)
+    submitter = federation.submitter
+    created = await submitter.submit(submitter.new_create("w", {"start": '"x"'}))
+    await until(lambda: manager.role.state.ready)
+    outbox = manager.outbox  # with nothing on its way nothing but the room can be the reason to go on
+    await until(lambda: not (manager.engine._has_work() or outbox._publishing or outbox._sent))
+    manager.engine.observers.clear()
+    reserve(0)
+    await until(lambda: not manager.role.state.ready)
+    async for update in submitter.follow(created.workflow_uuid):
+        last = update
+    assert last.workflows[0].state == "completed"
