@@ -206,7 +206,7 @@ class Side:
         said = self.unit(decide)
         for row_type, key in armed:
             row = self.state.get(row_type, key)
-            assert row is None or row.due == 0 or row.due > self.now, "a timer that fired is armed for later or not at all"
+            assert row is None or row.due == 0 or row.due > self.now, "armed for later or not at all"
         return said
 
     def idle(self) -> Said:

@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from caroni.core.agent import routes as agent_routes
 from caroni.core.agent.state import Allowance, JobExited, JobStarted, StartJob
@@ -80,8 +80,8 @@ from tests.core.forgetful import Forgetful, ForgetfulAgent, ForgetfulManager
 MORE = int(os.environ.get("CARONI_EXAMPLES", "1"))
 #: the same examples at every run, so that a failure is a change's; more of them on request
 THOROUGH = settings(
-    max_examples=25 * MORE,
-    stateful_step_count=40,
+    max_examples=80 * MORE,
+    stateful_step_count=50,
     deadline=None,
     derandomize=MORE == 1,
     database=None,
@@ -111,6 +111,10 @@ class Pair(RuleBasedStateMachine):
     whole: Any
     lean: Any
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[tuple[Message, str, int]] = []
+
     def both(self, do: Callable[[Any], Said]) -> Said:
         said, again = do(self.whole), do(self.lean)
         assert [(o.to, o.message) for o in said.sent] == [(o.to, o.message) for o in again.sent]
@@ -123,10 +127,29 @@ class Pair(RuleBasedStateMachine):
         """Look at what was decided."""
 
     def say(self, m: Message, by: str, stream: int = 1) -> Said:
+        self.history.append((m, by, stream))
         return self.both(lambda side: side.say(m, by, stream=stream))
+
+    def once_more(self, heard: list[tuple[Message, str, int]]) -> None:
+        """The same messages again: duplicates, late, and in another order."""
+        for m, by, stream in heard:
+            # in its first round a request is taken as new without a look at the store (see ``needs``)
+            if not isinstance(m, JobFulfillmentRequest) or m.round > 1:
+                self.both(lambda side, m=m, by=by, stream=stream: side.say(m, by, stream=stream))  # type: ignore[misc]
+
+    @rule(start=st.integers(0, 1000), count=st.integers(1, 8), backwards=st.booleans())
+    def repeated(self, start: int, count: int, backwards: bool) -> None:
+        if self.history:
+            start %= len(self.history)
+            heard = self.history[start : start + count]
+            self.once_more(heard[::-1] if backwards else heard)
 
     @rule(duration=st.sampled_from(DURATIONS))
     def time_passes(self, duration: int) -> None:
+        self.both(lambda side: side.wait(duration))
+
+    @rule(duration=st.sampled_from(DURATIONS[:2]))
+    def time_passes_a_little(self, duration: int) -> None:
         self.both(lambda side: side.wait(duration))
 
     @invariant()
@@ -220,6 +243,12 @@ class ManagerMachine(Pair):
         self.say(JobFulfillmentOffer(request_uuid=request, offer_uuid=offer, ttl=ttl), by)
         return offer
 
+    @initialize(templates=st.lists(st.sampled_from(["chain", "pair", "once"]), min_size=1, max_size=3))
+    def begin(self, templates: list[str]) -> None:
+        for place, template in enumerate(templates):
+            create = WorkFlowCreate(template_name=template, inputs={"start": '"s"'}, submit_uuid=name(place))
+            self.say(create, SUBMITTER)
+
     @rule(
         template=st.sampled_from(["chain", "pair", "once", "nothing"]),
         key=number,
@@ -245,7 +274,16 @@ class ManagerMachine(Pair):
     def serve(self, by: str, upto: int, value: str) -> None:
         """An honest agent takes an open request, some way along the line."""
         rows = [r for r in self.whole.state.tables[Request].values() if r.state == "open"]
-        offer = self.offer(rows[0].request_uuid, by, 0)
+        self.line(self.offer(rows[0].request_uuid, by, 0), by, upto, value)
+
+    @precondition(lambda self: self.offers)
+    @rule(pick=number, value=values)
+    def go_on(self, pick: int, value: str) -> None:
+        """An honest agent takes a job along the whole line, from wherever it was."""
+        owner, _, offer = self.pick(pick)
+        self.line(offer, owner, 4, value)
+
+    def line(self, offer: bytes, by: str, upto: int, value: str) -> None:
         job = job_uuid_of(offer)
         line: list[Message] = [
             JobAccepted(job_uuid=job, offer_uuid=offer),
@@ -347,13 +385,6 @@ class ManagerMachine(Pair):
     def any_control(self, pick: int, by: str, kind: type[Message]) -> None:
         self.say(kind(workflow_uuid=self.workflow(pick)), by)
 
-    @rule(pick=number, by=agents)
-    def repeat(self, pick: int, by: str) -> None:
-        """Everything once more that was said of one offer."""
-        owner, request, offer = self.pick(pick)
-        self.say(JobFulfillmentOffer(request_uuid=request, offer_uuid=offer, ttl=HOUR), owner)
-        self.say(JobAccepted(job_uuid=job_uuid_of(offer), offer_uuid=offer), owner)
-
     def teardown(self) -> None:
         """With honest agents and time everything ends, and then memory keeps nothing."""
         for uuid in list(self.whole.state.tables[Workflow]):
@@ -362,6 +393,7 @@ class ManagerMachine(Pair):
         for job in list(self.whole.state.tables[Job].values()):
             m = JobStatusUpdate(job_uuid=job.job_uuid, job_status=JobStatus.KILLED, seq=10**9 + self.seq)
             self.say(m, job.agent, stream=9)
+        self.once_more(self.history[::-1])
         assert all(w.ended_at for w in self.whole.state.tables[Workflow].values())
         left = {t for t, table in self.lean.state.tables.items() if table}
         assert left <= {Peer}, left
@@ -449,7 +481,6 @@ class AgentMachine(Pair):
 
     @rule(pick=number, by=st.none() | managers, round=st.integers(2, 5))
     def same_request(self, pick: int, by: str | None, round: int) -> None:
-        # in its first round a request is taken as new without a look at the store (see ``needs``)
         if self.requests:
             owner, request = self.requests[-4:][pick % len(self.requests[-4:])]
             self.ask(request, by or owner, round, ("a",), "t")
@@ -543,6 +574,9 @@ class AgentMachine(Pair):
         for job in list(self.whole.state.tables[AgentJob].values()):
             assert is_terminal(job.state)
             self.say(JobRelease(job_uuid=job.job_uuid), job.manager)
+        self.time_passes(3 * HOUR)
+        self.once_more(self.history[::-1])
+        self.drains(True)
         self.time_passes(3 * HOUR)
         left: list[Row] = [row for table in self.lean.state.tables.values() for row in table.values()]
         assert all(isinstance(row, AgentJob) and not row.offer_uuid for row in left), left
