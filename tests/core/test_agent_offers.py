@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from caroni.core.agent import routes
 from caroni.core.agent.state import (
@@ -251,6 +252,27 @@ def test_L_accept_of_an_expired_offer_is_withdrawn_otherwise(a: AgentSide, why: 
         a.job_types["t"] = JobType(name="t", inputs={"n": "int"}, required=frozenset("n"))
     a.accept(offer).only(JobFulfillmentOfferWithdrawn)
     assert not a.state.waiting_of
+
+
+def test_expired_offers_that_were_kept_do_not_add_up_to_more_than_the_owner_grants() -> None:
+    a = AgentSide(Allowance(max_queued=2, offers_outstanding=2))
+    kept = []
+    for number in range(4):
+        request = bytes([number]) * 16
+        kept.append(a.request(request_uuid=request).only(JobFulfillmentOffer).offer_uuid)
+        a.wait(HOUR + MINUTE)
+    for offer in kept[:2]:
+        a.accept(offer).only(JobAccepted)
+    for offer in kept[2:]:
+        assert "no room" in a.accept(offer).only(JobFulfillmentOfferWithdrawn).reason
+    assert a.state.waiting_of == {MANAGER: 2}
+
+
+def test_an_accept_needs_a_rule_that_still_allows_it(a: AgentSide) -> None:
+    offer = a.offered()
+    a.state.policy = replace(a.policy, allow=lambda manager, job_type: None)
+    assert "no rule" in a.accept(offer).only(JobFulfillmentOfferWithdrawn).reason
+    assert a.offer_row(offer).state is AgentOfferState.REVOKED
 
 
 def test_open_accept_is_honoured_while_draining(a: AgentSide) -> None:

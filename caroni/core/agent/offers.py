@@ -190,8 +190,16 @@ def on_accept(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferAccept) -> No
         why = "the job definition is gone"
     elif job_type.required.difference(offer.parameters):
         why = "the job definition has changed"
-    elif offer.state is AgentOfferState.EXPIRED and d.state.draining:
-        why = "the offer has expired and this agent is draining"
+    elif (allowance := d.state.policy.allow(origin.uri, offer.job_type)) is None:
+        why = "no rule allows this manager this job type any more"
+    elif offer.state is AgentOfferState.EXPIRED:
+        # it is no reservation any more: kept offers must not add up to more than the owner grants
+        if d.state.draining:
+            why = "the offer has expired and this agent is draining"
+        elif d.state.short_of:
+            why = f"the offer has expired: {d.state.short_of}"
+        elif d.state.waiting_of.get(origin.uri, 0) >= allowance.max_queued:
+            why = "the offer has expired and there is no room"
     if why:
         if offer.state is AgentOfferState.OPEN:
             d.put(replace(offer, state=advance("offer", offer.state, AgentOfferState.REVOKED), due=0))
