@@ -37,6 +37,8 @@ log = structlog.get_logger()
 SPARE_PLANS = 100
 #: seconds between two pushes of a workflow that goes on; its end is pushed at once
 PUSH_PAUSE = 0.2
+#: answers that wait for their turn; a flood of questions beyond it is not answered
+MAX_ANSWERS = 500
 
 
 class WorkflowFailed(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +69,8 @@ class ManagerRole:
         self._say = say
         self._ranks: dict[bytes, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        #: an answer may hold megabytes: a few at a time, whatever is asked
+        self._answering = asyncio.Semaphore(4)
         self._dirty: dict[bytes, str] = {}
         self._pusher: asyncio.Task[None] | None = None
         self._state = ManagerState(settings, self._policy, clock.now())
@@ -185,7 +189,8 @@ class ManagerRole:
         changed: dict[bytes, str] = {}
         for action in actions:
             if isinstance(action, AnswerStatus):
-                self._spawn(self._answer(action))
+                if len(self._tasks) < MAX_ANSWERS:  # whoever is not answered asks again
+                    self._spawn(self._answer(action))
             elif isinstance(action, StatusChanged):
                 changed[action.workflow_uuid] = action.to
         for workflow_uuid, to in changed.items():
@@ -209,12 +214,13 @@ class ManagerRole:
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, action: AnswerStatus, *, steps: bool = True) -> None:
-        try:
-            update = await status_update(self._store, action, steps=steps)
-        except TransientError as error:
-            log.warning("status not answered: the asker tries again", error=str(error))
-            return
-        await self._say(action.to, update, action.request_uuid or action.workflow_uuid)
+        async with self._answering:
+            try:
+                update = await status_update(self._store, action, steps=steps)
+            except TransientError as error:
+                log.warning("status not answered: the asker tries again", error=str(error))
+                return
+            await self._say(action.to, update, action.request_uuid or action.workflow_uuid)
 
     async def _push(self, to: str, workflow_uuid: bytes) -> None:
         update = AnswerStatus(to=to, request_uuid=b"", workflow_uuid=workflow_uuid)

@@ -146,7 +146,7 @@ class Outbox:
         return rows
 
     def undo(self) -> None:
-        """The unit was not committed: its sequence numbers have not been used, what it drained has not left."""
+        """The unit was not committed: its sequence numbers are unused, what it drained has not left."""
         self._sequences = dict(self._sequences_before)
         self.look_again()
 

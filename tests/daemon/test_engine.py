@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from caroni.core.manager.state import AnswerStatus
 from caroni.core.messages import JobAccepted
 from caroni.core.plan import Plan, PlanInput, PlanStep, WorkflowInput, WorkflowOutput
 from caroni.core.rows import Peer
 from caroni.daemon.embedded import Embedded
 from caroni.daemon.engine import Seen
+from caroni.daemon.manager import MAX_ANSWERS
 from caroni.daemon.node import Limits
 from caroni.execution.definition import JobDefinition
 from caroni.model.database import OutcomeUnknown
@@ -140,7 +142,23 @@ async def test_work_that_a_full_disk_held_back_goes_on_when_there_is_room(
     await until(lambda: not (manager.engine._has_work() or outbox._publishing or outbox._sent))
     manager.engine.observers.clear()
     reserve(0)
-    await until(lambda: not manager.role.state.ready)
+    await until(lambda: not manager.role.state.ready, 3.0)
     async for update in submitter.follow(created.workflow_uuid):
         last = update
     assert last.workflows[0].state == "completed"
+
+
+async def test_a_flood_of_questions_is_answered_in_part_and_the_manager_goes_on(
+    federation: Federation,
+) -> None:
+    await federation.start()
+    await federation.add_template("w", PLAN)
+    workflow_uuid = await run_one(federation)
+    role = federation.manager.role
+    flood = AnswerStatus(
+        to=federation.submitter._identity.uri, request_uuid=b"q" * 16, workflow_uuid=workflow_uuid
+    )
+    role.act([flood] * 20_000)
+    assert len(role._tasks) <= MAX_ANSWERS
+    await until(lambda: not role._tasks)
+    assert (await federation.submitter.status(workflow_uuid)).outputs == {"result": '"x"'}
