@@ -20,7 +20,8 @@ from caroni.cli.progress import Progress
 from caroni.core.inputs import bind_inputs, unknown_input
 from caroni.core.messages import Json
 from caroni.core.plan import Plan
-from caroni.core.rows import Step
+from caroni.core.rows import Job, Step
+from caroni.core.states import JobState, StepState
 from caroni.cwl import Bundle, load, load_inputs
 from caroni.daemon.embedded import Embedded, check_job_types, load_jobs
 from caroni.daemon.engine import Seen
@@ -213,11 +214,21 @@ async def read_steps(system: Embedded, uuid: bytes) -> list[StepOfWorkflow]:
     steps: list[StepOfWorkflow] = []
     after = -1
     while page := cast("list[Step]", await system.manager.store.steps(uuid, limit=_PAGE, after=after)):
-        steps += map(step_of, page)
+        steps += [_with_job(system, row) for row in page]
         after = page[-1].index
         if len(page) < _PAGE:
             break
     return steps
+
+
+def _with_job(system: Embedded, row: Step) -> StepOfWorkflow:
+    """A step as it is shown; for the manager it runs as soon as its job waits in the agent's queue."""
+    step = step_of(row)
+    job = system.manager.role.state.get(Job, row.current) if row.state is StepState.RUNNING else None
+    if job is None:
+        return step
+    state = "queued" if job.state is JobState.QUEUED else step.state
+    return msgspec.structs.replace(step, state=state, started_at=job.started_at)
 
 
 def program() -> str:

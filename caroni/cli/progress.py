@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLOURS = {
     "completed": "green",
     "running": "cyan",
+    "queued": "blue",
     "fulfilled": "blue",
     "fulfilling": "magenta",
     "held": "yellow",
@@ -27,7 +28,7 @@ COLOURS = {
     "cancelled": "yellow",
     "failed": "red",
 }
-_BUSY = ("failed", "held", "running", "fulfilled", "fulfilling")
+_BUSY = ("failed", "held", "running", "queued", "fulfilled", "fulfilling")
 
 
 class Progress(Protocol):
@@ -184,7 +185,7 @@ class _Live:
         width = max(min(self._console.size.width - 4, 40), 10)
         bar = Text("  ", no_wrap=True, overflow="ellipsis")
         done = 0
-        for state in ("completed", "failed", "running", "fulfilled", "fulfilling"):
+        for state in ("completed", "failed", "running", "queued", "fulfilled", "fulfilling"):
             before, done = done, done + counts[state]
             cells = done * width // total - before * width // total
             bar.append("━" * cells, style=COLOURS[state])
