@@ -300,7 +300,15 @@ class AgentRole:
 
     async def _launch(self, keys: Sequence[JobKey]) -> None:
         for name, specs in (await self._specs(keys)).items():
-            await self._executors[name].launch(specs)
+            try:
+                await self._executors[name].launch(specs)
+            except Exception as error:
+                log.exception("executor failed: please report this", executor=name)
+                for spec in specs:  # it may have started some of them: nothing of these may run on
+                    await self._attempt(self._executors[name].signal(spec.job_uuid, SignalKind.KILL.value))
+                    job = self._state.get(AgentJob, (spec.manager, spec.job_uuid))
+                    if job is not None:
+                        self._fail(job, FailureClass.AGENT, f"executor {name}: {error}")
 
     async def _specs(self, keys: Sequence[JobKey]) -> dict[str, list[JobSpec]]:
         """What each executor needs of these jobs; a job that cannot be described fails by itself."""
@@ -325,7 +333,7 @@ class AgentRole:
                 )
                 if self._plugins.asks("stage_in"):
                     spec = await self._stage_in(spec)
-            except StagingFailed as error:
+            except (StagingFailed, OSError) as error:
                 self._fail(job, FailureClass.AGENT, str(error))
                 continue
             found.setdefault(executor, []).append(spec)
@@ -444,7 +452,7 @@ class AgentRole:
                 if '"class"' in value:
                     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                     outputs[name] = await self._plugins.stage_out(spec, name, value, directory)
-        except StagingFailed as error:
+        except (StagingFailed, OSError) as error:
             outcome = msgspec.structs.replace(
                 outcome, state="failed", failure_class=FailureClass.AGENT, info=str(error)[:500], outputs={}
             )

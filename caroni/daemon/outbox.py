@@ -273,6 +273,9 @@ class Outbox:
         except TransientError as error:
             log.debug("publish failed", error=str(error), type=row.type)
             self._try_again_at(self._clock.now() + RETRY_FIRST)
+        except Exception:
+            log.exception("publish failed: please report this", type=row.type)
+            self._try_again_at(self._clock.now() + RETRY_FIRST)
         else:
             if outcome is Outcome.CONFIRMED or _best_effort(row.peer):
                 if outcome is not Outcome.CONFIRMED:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from caroni.core.manager.state import AnswerStatus
 from caroni.core.messages import JobAccepted
-from caroni.core.plan import Plan, PlanInput, PlanStep, WorkflowInput, WorkflowOutput
+from caroni.core.plan import Plan, PlanInput, PlanStep, StepPolicy, WorkflowInput, WorkflowOutput
 from caroni.core.rows import Peer
 from caroni.daemon.embedded import Embedded
 from caroni.daemon.engine import Seen
 from caroni.daemon.manager import MAX_ANSWERS
 from caroni.daemon.node import Limits
 from caroni.execution.definition import JobDefinition
+from caroni.execution.executor import JobSpec
+from caroni.execution.noop import NoopExecutor
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Role, Store
 from caroni.model.unit import Unit
@@ -162,3 +165,33 @@ async def test_a_flood_of_questions_is_answered_in_part_and_the_manager_goes_on(
     assert len(role._tasks) <= MAX_ANSWERS
     await until(lambda: not role._tasks)
     assert (await federation.submitter.status(workflow_uuid)).outputs == {"result": '"x"'}
+
+
+class Clumsy(NoopExecutor):
+    """An executor of a plugin that breaks once."""
+
+    broken = 0
+
+    async def launch(self, specs: Sequence[JobSpec]) -> None:
+        if not self.broken:
+            self.broken += 1
+            raise RuntimeError("no batch system here")
+        await super().launch(specs)
+
+
+async def test_an_executor_that_breaks_costs_its_jobs_and_no_slot(federation: Federation) -> None:
+    await federation.start()
+    once = msgspec.structs.replace(PLAN.steps[0], policy=StepPolicy(max_other_failures=1))
+    await federation.add_template("once", msgspec.structs.replace(PLAN, steps=(once,)))
+    await federation.add_template("w", PLAN)
+    role = federation.agents[0].role
+    clumsy = Clumsy()
+    await clumsy.start(role)
+    role._executors = {**role._executors, "noop": clumsy}
+    submitter = federation.submitter
+    created = await submitter.submit(submitter.new_create("once", {"start": '"x"'}))
+    async for update in submitter.follow(created.workflow_uuid):
+        last = update
+    assert last.workflows[0].state == "failed"
+    assert "no batch system here" in last.workflows[0].failure
+    await run_one(federation)

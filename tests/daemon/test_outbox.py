@@ -10,7 +10,7 @@ from caroni.core.draft import Outgoing
 from caroni.core.messages import JobStatusRequest
 from caroni.daemon.bus.memory import MemoryBroker, MemoryBus
 from caroni.daemon.outbox import IN_MEMORY, RETRY_FIRST, Outbox
-from caroni.daemon.ports import Delivery, QueueSpec
+from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
 from caroni.model.store import Store
 from caroni.model.unit import Unit
 from caroni.trust.authority import throwaway
@@ -145,5 +145,29 @@ async def test_a_page_whose_unit_fails_is_read_again(open_store: Open) -> None:
     except RuntimeError:
         failing[0] = False
     assert seat.outbox.wants_to_drain
+    await seat.settle()
+    assert len(seat.got) == 1
+
+
+class Stumbling(MemoryBus):
+    """A bus with a bug that shows once."""
+
+    stumbled = False
+
+    async def publish(self, message: Publish) -> Outcome:
+        if not self.stumbled:
+            self.stumbled = True
+            raise ValueError("a bug")
+        return await super().publish(message)
+
+
+async def test_a_bug_under_a_publish_does_not_lose_the_message(open_store: Open) -> None:
+    seat = Seat(await open_store("manager"))
+    seat.bus = seat.outbox._bus = Stumbling(seat.broker)
+    await seat.start()
+    await seat.listen(HERE)
+    await seat.unit(HERE)
+    assert not seat.got
+    seat.clock.instant += 2 * RETRY_FIRST
     await seat.settle()
     assert len(seat.got) == 1
