@@ -28,17 +28,26 @@ PATIENCE = 10.0
 _MAX_PAGES = 200
 
 
-def manager_of(loaded: Loaded, given: str | None) -> str:
-    """The manager that a command is for.
+def require_submitter(loaded: Loaded) -> None:
+    """Refuse another role's configuration.
 
     Raises:
-        UsageError: none is named, what is named is none, or the configuration is not a submitter's.
+        UsageError: names the role.
     """
     if loaded.config.role != "submitter":
         raise UsageError(
             f"{loaded.path} is the configuration of {with_article(loaded.config.role)}:"
             " give --config of a submitter (caroni init submitter)"
         )
+
+
+def manager_of(loaded: Loaded, given: str | None) -> str:
+    """The manager that a command is for.
+
+    Raises:
+        UsageError: none is named, what is named is none, or the configuration is not a submitter's.
+    """
+    require_submitter(loaded)
     manager = given or loaded.config.submitter.manager
     if not manager:
         raise UsageError(f"which manager? give --manager, or manager in [submitter] of {loaded.path}")

@@ -101,8 +101,9 @@ def submit(
         raise UsageError("give a template, or --flush alone (see: caroni submit --help)")
     loaded = load_config(config)
     if template is None:
-        remote.manager_of(loaded, manager or "caroni://any.example/manager/any")
-        sent, left = asyncio.run(_flush(loaded, unsent.waiting(loaded)))
+        remote.require_submitter(loaded)
+        patience = min(timeout or remote.PATIENCE, remote.PATIENCE)
+        sent, left = asyncio.run(_flush(loaded, unsent.waiting(loaded), patience))
         if json:
             output.as_json({"sent": sent, "waiting": left})
         else:
@@ -166,7 +167,9 @@ def _new(
     return Unsent(manager=manager, create=create, saved_at=now())
 
 
-async def _flush(loaded: Loaded, waiting: Iterable[tuple[Path, Unsent]]) -> tuple[list[dict[str, Any]], int]:
+async def _flush(
+    loaded: Loaded, waiting: Iterable[tuple[Path, Unsent]], patience: float
+) -> tuple[list[dict[str, Any]], int]:
     """Send what waits, oldest first; gives what the managers said, and how many still wait."""
     from caroni.cli import remote
     from caroni.daemon.submitter import NoAnswer, Rejected
@@ -176,7 +179,7 @@ async def _flush(loaded: Loaded, waiting: Iterable[tuple[Path, Unsent]]) -> tupl
     for path, one in waiting:
         name = safe_line(one.create.wf_name, 80)
         try:
-            async with remote.seat(loaded, one.manager) as submitter:
+            async with remote.seat(loaded, one.manager, patience) as submitter:
                 created = await submitter.submit(one.create)
         except Rejected as error:
             output.note(f"kept request {name} was rejected: {safe_line(str(error), 500)}")
@@ -207,11 +210,12 @@ async def _submit(
     from caroni.services import unsent
     from caroni.services.arguments import decoded_values
 
+    patience = min(seconds or remote.PATIENCE, remote.PATIENCE)
     before = unsent.waiting(loaded)
     path = unsent.save(loaded, one)
-    async with remote.seat(loaded, one.manager) as submitter:
+    async with remote.seat(loaded, one.manager, patience) as submitter:
         if before:
-            await _flush(loaded, before)
+            await _flush(loaded, before, patience)
         try:
             created: WorkFlowCreated = await submitter.submit(one.create, seconds or _ANSWER)
         except (Rejected, NoQueue):

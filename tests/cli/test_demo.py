@@ -122,7 +122,7 @@ async def test_demo_on_a_terminal_and_left_running(terminal):
     finally:
         screen("C-c")
     await eventually(lambda: "rc=130" in screen(), 30, screen)
-    assert not os.path.exists(place)
+    await eventually(lambda: not os.path.exists(place))
 
 
 async def test_run_on_a_terminal(terminal, tmp_path):

@@ -128,13 +128,15 @@ def test_a_rejected_and_a_failed_workflow(site):
 
 
 def test_a_workflow_that_takes_longer_goes_on(site):
-    late = site.submitter("submit", "second-chance", "-i", "island=Tobago", "--wait", "--timeout", "5", "-q")
+    late = site.submitter("submit", "second-chance", "-i", "island=Tobago", "--wait", "--timeout", "3", "-q")
     assert "goes on" in late.refused(1)
 
 
 def test_what_cannot_be_sent_is_kept_and_goes_first(site):
     offline = {"CARONI_AMQP__URL": "amqp://127.0.0.1:1/"}
-    kept = site.submitter("submit", "text-chain", "-i", "message=late", "--name", "kept", **offline)
+    kept = site.submitter(
+        "submit", "text-chain", "-i", "message=late", "--name", "kept", "--timeout", 1, **offline
+    )
     assert kept.code == 0
     assert kept.out == ""
     assert "caroni submit --flush" in kept.err
@@ -142,7 +144,7 @@ def test_what_cannot_be_sent_is_kept_and_goes_first(site):
     assert path.stat().st_mode & 0o777 == 0o600
     one = path.read_bytes()
     assert msgspec.json.decode(one, type=Unsent).create.wf_name == "kept"
-    still = site.submitter("submit", "--flush", **offline)
+    still = site.submitter("submit", "--flush", "--timeout", 1, **offline)
     assert still.code == 1
     assert site.unsent() == [path]
 
