@@ -1,4 +1,4 @@
-"""What this version cannot run, found before anything runs (CWL v1.2; cwl.md names the order of the rest)."""
+"""What this version cannot run, found before anything runs (CWL v1.2; ``docs/workflows.md`` has the list)."""
 
 from __future__ import annotations
 

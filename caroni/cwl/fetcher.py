@@ -1,4 +1,4 @@
-"""The closed fetcher: documents come from the bundle, and nothing else is ever asked (threat B6)."""
+"""The closed fetcher: documents come from the bundle, and nothing else is ever asked."""
 
 from __future__ import annotations
 

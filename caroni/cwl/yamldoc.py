@@ -1,6 +1,6 @@
 """A bounded YAML reader: the only way in which a document's text becomes data.
 
-Text is hostile (threat B6): size, depth and the number of nodes are limited while the events of libyaml
+Text is hostile: size, depth and the number of nodes are limited while the events of libyaml
 stream by, an alias counts as all that it stands for, tags and duplicate keys are refused. Scalars follow
 the YAML 1.2 core schema, so ``no``, ``12:30`` and ``2024-01-01`` are strings.
 

@@ -1,7 +1,7 @@
 """What a message may be signed with: the presented certificate text, taken apart and held to the profile.
 
 Path validation (``chain``) does not look at the leaf's key, nor at how many names or roles it has; this
-does (security: 2.3, 2.4). Every failure is a named verdict, whatever the bytes.
+does (``docs/security.md`` 2.3, 2.4). Every failure is a named verdict, whatever the bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The clock guard: signatures and revocations mean nothing to a host whose clock was set back.
 
 The latest instant ever seen is kept in a file; a start more than an hour before it, or before this
-version existed, is refused (security: 2.6).
+version existed, is refused (``docs/security.md`` 2.6).
 """
 
 from __future__ import annotations

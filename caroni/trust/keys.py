@@ -1,7 +1,7 @@
 """Private keys and the files they live in: nobody else may read, replace or redirect them.
 
 A key file is a regular file of our own user with mode 0600 in a directory with mode 0700; anything
-laxer, or a symbolic link, stops the start (security: 4).
+laxer, or a symbolic link, stops the start (``docs/security.md`` 4).
 """
 
 from __future__ import annotations

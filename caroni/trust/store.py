@@ -187,7 +187,7 @@ class TrustStore:
     # --- what may have changed since a chain was verified -------------------------------------------
 
     def check(self, known: Known, sent_at: int, now: int) -> bool:
-        """Bans and revocations as of now (security: 2.5 step 10, 2.9).
+        """Bans and revocations as of now (``docs/security.md`` 2.5 step 10, 2.9).
 
         Gives True when the sender's revocation list is so old that no new work is taken from it.
 

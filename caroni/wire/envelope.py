@@ -1,6 +1,6 @@
 """Opening: from a body on the broker to messages whose sender is proven, or to a verdict.
 
-The steps and their codes are those of ``docs/protocol.md`` (security: 2.5), in that order: nothing is
+The steps and their codes are those of ``docs/security.md`` section 2.5, in that order: nothing is
 parsed that the presenter has not signed, and nothing is acted on before the digest has been compared.
 Every failure is ``MessageRejected`` or ``Parked``; no byte a peer can send raises anything else.
 """

@@ -83,7 +83,7 @@ _PERMITTED: Final = frozenset(
 
 
 def permit(role: str, message: Message) -> None:
-    """Whether this role may say this at all (security: step 15).
+    """Whether this role may say this at all (``docs/security.md`` 2.5, step 15).
 
     Raises:
         MessageRejected: ``E_ROLE``.

@@ -1,4 +1,4 @@
-"""The acceptance scenarios that are about state, with both cores talking (numbers as in the design)."""
+"""The acceptance scenarios that are about state, with both cores talking."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ EDGES = [(kind, start, end) for kind in KINDS for start, end in product(kind, ki
 LEGAL = [e for e in EDGES if e[2] in TRANSITIONS[e[0]].get(e[1], frozenset())]
 ILLEGAL = [e for e in EDGES if e not in LEGAL]
 
-#: what the design calls final, written down apart from the table
+#: what is final, written down apart from the table
 SINKS: dict[type[StrEnum], set[str]] = {
     WorkflowState: {"completed", "failed", "cancelled"},
     StepState: {"completed", "failed", "cancelled"},

@@ -1,4 +1,4 @@
-"""Hostile documents are refused fast, and without a file or a socket being opened (threat B6)."""
+"""Hostile documents are refused fast, and without a file or a socket being opened."""
 
 from __future__ import annotations
 

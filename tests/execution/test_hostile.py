@@ -1,4 +1,4 @@
-"""Values, jobs and outputs that mean harm (the security design's attacks 70 to 77)."""
+"""Values, jobs and outputs that mean harm (attacks 70 to 77: docs/security.md, section 6)."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def play(seed: int, mutant: str = "") -> World:
 
 
 def check(world: World) -> None:
-    """The invariants at rest (numbers as in docs/protocol.md)."""
+    """The invariants at rest (numbers as in docs/reliability.md, section 4)."""
     for uuid, count in world.starts.items():
         if count > 1:
             world.violate(f"I1 job {uuid.hex()[:6]} was started {count} times")

@@ -1,4 +1,4 @@
-"""The attacks 01 to 41 of the security design's test plan, by number.
+"""The attacks 01 to 41, by number (docs/security.md, section 6).
 
 What needs a database or a daemon is tested there: 29 (exact replay), 30 (replay after a restart), 42 (the
 budget of ids), 44 (reordered states). Here is their half: the replay key is stable, and the id is
