@@ -42,10 +42,14 @@ from caroni.core.messages import (
 from caroni.core.peers import contact
 from caroni.core.plan import HOUR, SECOND, Plan, PlanInput, PlanStep, StepPolicy, WorkflowInput
 from caroni.core.rows import (
+    AgentInput,
     AgentJob,
     AgentOffer,
+    AgentOutput,
+    Flow,
     Job,
     JobKey,
+    JobOutput,
     Offer,
     Request,
     Row,
@@ -168,6 +172,8 @@ class Side:
             assert new is not None, "a decision never deletes a row"
             if hasattr(old, "state") and is_terminal(old.state):
                 assert new.state is old.state, f"{row_type.__name__} left {old.state}"
+            if isinstance(old, Flow | JobOutput | AgentInput | AgentOutput):
+                assert new == old, "a value is written once"
         self.check_indexes()
 
     def check_indexes(self) -> None:
