@@ -142,8 +142,12 @@ class Side:
     def unit(self, decide: Callable[[Any], None]) -> Said:
         self.now += 1000
         before = snapshot(self.state)
-        # these two steer who is next and what is offered unasked: hints, which a rollback may lose
-        hint = copy.deepcopy(getattr(self.state, "declined_busy", None))
+        # these steer who is next, and what is asked and offered unasked: hints, which a rollback may lose
+        hints = {
+            hint: copy.deepcopy(getattr(self.state, hint))
+            for hint in ("declined_busy", "_asked_directly")
+            if hasattr(self.state, hint)
+        }
         turns = list(getattr(self.state, "queue", ()))
         dice = self.dice.getstate()
         rehearsal = self.draft()
@@ -154,8 +158,9 @@ class Side:
         assert not rehearsal.messages
         assert not rehearsal.actions
         self.dice.setstate(dice)
-        if hint is not None:
-            self.state.declined_busy = hint
+        for hint, value in hints.items():
+            setattr(self.state, hint, value)
+        if turns:
             self.state.queue = {manager: self.state.queue[manager] for manager in turns}
 
         draft = self.draft()
@@ -249,7 +254,7 @@ def indexes(state: Any) -> dict[str, Any]:
         "waiting_of": dict(state.waiting_of),
         "queue": {name: list(found) for name, found in state.queue.items()},
         "unreleased": set(state.unreleased),
-        "tombstones": set(state.tombstones),
+        "tombstones": {name: set(found) for name, found in state.tombstones.items()},
     }
 
 

@@ -224,7 +224,7 @@ def test_S8_a_revoke_overtakes_the_accept() -> None:
     assert f.manager.step().state is StepState.RUNNING
 
 
-def test_S8_a_reject_that_comes_before_its_offer_was_made_is_remembered() -> None:
+def test_S8_a_reject_of_an_offer_that_is_not_known_leads_to_no_job() -> None:
     agent = AgentSide()
     agent.say(JobFulfillmentOfferReject(request_uuid=b"r" * 16, offer_uuid=b"o" * 16), MANAGER)
     agent.accept(b"o" * 16).only(JobFulfillmentOfferWithdrawn)
