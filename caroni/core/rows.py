@@ -58,6 +58,8 @@ class Peer(Row, frozen=True, kw_only=True):
     away_until: int = 0
     boot_id: bytes = b""
     presence_number: int = 0
+    #: when the open requests were last put to it directly
+    asked_at: int = 0
 
     @property
     def key(self) -> str:

@@ -45,6 +45,7 @@ from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
 from caroni.core.states import AgentJobState
 from caroni.daemon.ports import Clock
 from caroni.daemon.role import Need, Say, log_event
+from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec
 from caroni.model.store import Store
@@ -64,6 +65,14 @@ _WISH = {
     AgentJobState.PAUSED: SignalKind.PAUSE,
     AgentJobState.RUNNING: SignalKind.RESUME,
 }
+
+
+def boot_id() -> bytes:
+    """16 bytes that change when the host is started anew; empty where the kernel does not say."""
+    try:
+        return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
+    except (OSError, ValueError):
+        return b""
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -107,7 +116,7 @@ class AgentRole:
         self._worker: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._happen: Callable[[Any], None] = lambda event: None
-        self._boot_id = b""
+        self._boot_id = boot_id()
         self._number = 0
 
     @property
@@ -138,11 +147,15 @@ class AgentRole:
 
     async def load_definitions(self) -> bool:
         """Read the active definitions again; whether the set of job types has changed."""
-        rows = [row for row in await self._store.job_definitions() if row.active]
+        rows = await self._store.active_job_definitions()
         active: dict[str, JobDefinition] = {}
         types: dict[str, JobType] = {}
         for row in rows:
-            definition = decode_definition(row.body)
+            try:
+                definition = decode_definition(row.body)
+            except CaroniError as error:
+                log.error("job definition cannot be read: left out", name=row.name, error=str(error))
+                continue
             active[row.name] = self._definitions[row.name, row.revision] = definition
             types[row.name] = JobType(
                 name=row.name,
@@ -257,7 +270,7 @@ class AgentRole:
             # a wish may have been committed and not carried out
             kind = _WISH.get(job.state)
             if kind is not None:
-                await self._signal(SignalJob(key=job.key, kind=kind))
+                await self._attempt(self._signal(SignalJob(key=job.key, kind=kind)))
         self._worker = asyncio.create_task(self._work())
 
     def act(self, actions: Sequence[Action]) -> None:
@@ -310,7 +323,7 @@ class AgentRole:
                     if job is not None:
                         self._fail(job, FailureClass.AGENT, f"executor {name}: {error}")
 
-    async def _specs(self, keys: Sequence[JobKey]) -> dict[str, list[JobSpec]]:
+    async def _specs(self, keys: Sequence[JobKey], *, stage: bool = True) -> dict[str, list[JobSpec]]:
         """What each executor needs of these jobs; a job that cannot be described fails by itself."""
         found: dict[str, list[JobSpec]] = {}
         for key in keys:
@@ -331,7 +344,7 @@ class AgentRole:
                     attempt=job.attempt,
                     max_runtime=job.max_runtime,
                 )
-                if self._plugins.asks("stage_in"):
+                if stage and self._plugins.asks("stage_in"):
                     spec = await self._stage_in(spec)
             except (StagingFailed, OSError) as error:
                 self._fail(job, FailureClass.AGENT, str(error))
@@ -441,7 +454,7 @@ class AgentRole:
         )
 
     async def _stage_out(self, manager: str, job_uuid: bytes, outcome: JobOutcome) -> None:
-        specs = await self._specs([(manager, job_uuid)])
+        specs = await self._specs([(manager, job_uuid)], stage=False)
         spec = next((one for many in specs.values() for one in many), None)
         if spec is None:
             return

@@ -89,8 +89,8 @@ class ManagerRole:
         state.plans = self._state.plans
         order = {row_type: place for place, row_type in enumerate(state.tables)}
         rows = sorted(live.rows, key=lambda row: order[type(row)])
-        await self._load_plans(state, [row for row in rows if isinstance(row, Workflow)])
-        state.load(rows)
+        lost = await self._load_plans(state, [row for row in rows if isinstance(row, Workflow)])
+        state.load(row for row in rows if getattr(row, "workflow_uuid", None) not in lost)
         self._state = state
 
     async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
@@ -103,8 +103,8 @@ class ManagerRole:
             for row in cast("Iterable[Workflow]", state.tables[Workflow].values())
             if (row.template, row.revision) not in state.plans
         ]
-        if missing:
-            await self._load_plans(state, missing)
+        if missing and await self._load_plans(state, missing):
+            raise CaroniError("a message is about a workflow whose template is gone")
         if self._settings.offer_window and self._plugins.asks("rank_offer"):
             await self._ask_ranks(messages)
 
@@ -118,13 +118,15 @@ class ManagerRole:
             state.plans[name, row.revision] = await asyncio.to_thread(plan_from_json, row.plan)
         state.revisions[name] = row.revision
 
-    async def _load_plans(self, state: ManagerState, workflows: Iterable[Workflow]) -> None:
+    async def _load_plans(self, state: ManagerState, workflows: Sequence[Workflow]) -> set[bytes]:
+        """Fetch the plans that these workflows pin; gives those whose plan is gone (left alone)."""
         for key in {(w.template, w.revision) for w in workflows}:
             if key in state.plans:
                 continue
             row = await self._store.template(*key)
             if row is None:
-                raise CaroniError(f"template {key[0]} revision {key[1]} is gone from the database")
+                log.error("template is gone: its workflows are left alone", template=key[0], revision=key[1])
+                continue
             state.plans[key] = await asyncio.to_thread(plan_from_json, row.plan)
         if len(state.plans) > SPARE_PLANS:
             pinned = {
@@ -133,6 +135,7 @@ class ManagerRole:
             pinned.update(state.revisions.items())
             for key in [k for k in state.plans if k not in pinned]:
                 del state.plans[key]
+        return {w.workflow_uuid for w in workflows if (w.template, w.revision) not in state.plans}
 
     def draft(self, now: int, dice: Dice) -> ManagerDraft:
         return ManagerDraft(self._state, now, dice)

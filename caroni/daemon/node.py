@@ -341,7 +341,10 @@ class AgentNode(Node):
         """Say that this agent is here: at every connection, when its job types change, and now and then."""
         while True:
             if self.bus.connected:
-                await self.role.announce()
+                try:
+                    await self.role.announce()
+                except Exception as error:
+                    log.warning("presence not sent", error=str(error))
             self._announce.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._presence_interval):

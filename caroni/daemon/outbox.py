@@ -287,7 +287,8 @@ class Outbox:
                 wait = min(RETRY_FIRST * 2 ** min(row.tries, 12), RETRY_CAP)
                 next_try = self._clock.now() + wait
                 self._retries.append(OutboxRetry(id=row.id, tries=row.tries + 1, next_try=next_try))
-                log.warning("recipient has no queue", to=row.peer, type=row.type, retry_in=wait // SECOND)
+                say = log.debug if row.tries else log.warning
+                say("recipient has no queue", to=row.peer, type=row.type, retry_in=wait // SECOND)
                 self._try_again_at(next_try)
             self._mark_soon()
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from caroni.core.manager.state import AnswerStatus
@@ -55,7 +56,7 @@ async def workflow_outputs(store: Store, found: WorkflowSummary) -> dict[str, Js
     template = await store.template(workflow.template, workflow.revision)
     if template is None:
         return {}
-    plan = plan_from_json(template.plan)
+    plan = await asyncio.to_thread(plan_from_json, template.plan)
     wanted = {output.source for output in plan.outputs}
     values: dict[str, Json] = {}
     after = ""

@@ -273,19 +273,25 @@ class Submitter:
         ask = WorkFlowStatusRequest(request_uuid=request, workflow_uuid=workflow_uuid, page=page)
         try:
             async with asyncio.timeout(seconds):
-                await self._send(ask, request)
                 while True:
-                    message = await self._inbox.get()
-                    if not isinstance(message, WorkFlowStatusUpdate):
-                        continue
-                    if message.request_uuid != request:
-                        self._later.append(message)
-                        continue
-                    if message.error and not message.workflows:
-                        raise CaroniError(message.error)
-                    return message
+                    await self._send(ask, request)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ASK_AGAIN):
+                            return await self._status_answer(request)
         except TimeoutError:
             raise NoAnswer(f"{self._manager} has not answered within {seconds:.0f} s") from None
+
+    async def _status_answer(self, request: bytes) -> WorkFlowStatusUpdate:
+        while True:
+            message = await self._inbox.get()
+            if not isinstance(message, WorkFlowStatusUpdate):
+                continue
+            if message.request_uuid != request:
+                self._later.append(message)
+                continue
+            if message.error and not message.workflows:
+                raise CaroniError(message.error)
+            return message
 
     async def cancel(self, workflow_uuid: bytes, reason: str = "") -> None:
         """Ask the manager to stop a workflow; its answer is a status that :meth:`follow` gives."""

@@ -190,6 +190,12 @@ async def job_definitions(database: Database) -> list[JobDefinitionRow]:
     return [_definition(r) for r in rows]
 
 
+async def active_job_definitions(database: Database) -> list[JobDefinitionRow]:
+    """See :meth:`~caroni.model.store.Store.active_job_definitions`."""
+    rows = await database.fetch(f"SELECT {_DEFINITION} FROM job_definition t WHERE active ORDER BY name")
+    return [_definition(r) for r in rows]
+
+
 async def set_active(database: Database, name: str, revision: int, active: bool) -> None:
     """See :meth:`~caroni.model.store.Store.set_active`."""
     flag = "?" if database.dialect.sqlite else "?::bool"

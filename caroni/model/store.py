@@ -233,6 +233,10 @@ class Store:
         """The newest revision of each job definition, by name."""
         return await catalog.job_definitions(self._database)
 
+    async def active_job_definitions(self) -> list[JobDefinitionRow]:
+        """The active revision of each job definition that has one, by name."""
+        return await catalog.active_job_definitions(self._database)
+
     async def set_active(self, name: str, revision: int, active: bool) -> None:
         """Make one revision of a job definition active (and no other of that name), or none."""
         await catalog.set_active(self._database, name, revision, active)

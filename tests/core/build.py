@@ -145,7 +145,7 @@ class Side:
         # these steer who is next, and what is asked and offered unasked: hints, which a rollback may lose
         hints = {
             hint: copy.deepcopy(getattr(self.state, hint))
-            for hint in ("declined_busy", "_asked_directly")
+            for hint in ("declined_busy",)
             if hasattr(self.state, hint)
         }
         turns = list(getattr(self.state, "queue", ()))

@@ -55,8 +55,8 @@ _STATUS = {
     AgentJobState.KILLED: JobStatus.KILLED,
 }
 
-#: kills of unknown jobs that are remembered; nobody honest needs more than a handful
-MAX_TOMBSTONES = 10_000
+#: kills of unknown jobs that are remembered for each manager; nobody honest needs more than a handful
+MAX_TOMBSTONES = 1000
 
 
 # --- saying --------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def on_data(d: AgentDraft, origin: Origin, m: JobDataAvailable) -> None:
             if known.value != value:
                 d.note("input_changed", job=job.job_uuid, manager=job.manager, input=name)
             continue
-        if job_type is not None and name in job_type.inputs:
+        if job_type is not None and job_type.revision == job.definition_revision and name in job_type.inputs:
             try:
                 check_json(value, job_type.inputs[name])
             except ValueMismatch as error:
@@ -302,7 +302,7 @@ def on_kill(d: AgentDraft, origin: Origin, m: JobKill) -> None:
     if job is not None:
         kill(d, job, m.kill_info or "killed by the manager")
         return
-    if len(d.state.tombstones) >= MAX_TOMBSTONES:
+    if len(d.state.tombstones.get(origin.uri, ())) >= MAX_TOMBSTONES:
         _unknown(d, origin.uri, m.job_uuid)
         return
     d.put(

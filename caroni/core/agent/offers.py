@@ -212,18 +212,12 @@ def on_accept(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferAccept) -> No
 
 
 def on_reject(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferReject) -> None:
-    """Free the reservation, or kill the job that came of it; remember a reject that came first."""
+    """Free the reservation, or kill the job that came of it.
+
+    An unknown offer needs no memory: an accept of it would be answered that it is withdrawn.
+    """
     offer = d.get(AgentOffer, (origin.uri, m.offer_uuid))
     if offer is None:
-        d.put(
-            AgentOffer(
-                manager=origin.uri,
-                offer_uuid=m.offer_uuid,
-                request_uuid=m.request_uuid,
-                state=AgentOfferState.REJECTED,
-                created_at=d.now,
-            )
-        )
         return
     if offer.state in (AgentOfferState.OPEN, AgentOfferState.EXPIRED):
         d.put(replace(offer, state=advance("offer", offer.state, AgentOfferState.REJECTED), due=0))

@@ -199,7 +199,7 @@ class AgentState(State):
         #: terminal jobs whose manager has not released them
         self.unreleased: dict[JobKey, None] = {}
         #: jobs that were killed before they were known; kept in memory, for a late accept
-        self.tombstones: dict[JobKey, None] = {}
+        self.tombstones: dict[str, dict[JobKey, None]] = {}
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
         if row_type is AgentOffer:
@@ -269,9 +269,11 @@ class AgentState(State):
             self.unreleased.pop(key, None)
         if not job.offer_uuid:
             if new is not None:
-                self.tombstones[key] = None
+                self.tombstones.setdefault(manager, {})[key] = None
             else:
-                self.tombstones.pop(key, None)
+                self.tombstones[manager].pop(key, None)
+                if not self.tombstones[manager]:
+                    del self.tombstones[manager]
 
     def remember(self, manager: str, request: JobFulfillmentRequest) -> None:
         """Keep a request that was declined for want of room, to offer when there is some."""

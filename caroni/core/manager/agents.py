@@ -40,9 +40,10 @@ def on_report(d: ManagerDraft, origin: Origin, m: JobReport) -> None:
 def on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
     """What an agent says of itself; an older notice never overrides a newer one."""
     peer = d.get(Peer, origin.uri) or Peer(uri=origin.uri, first_contact=d.now)
-    if (origin.stream_id, m.number) < (peer.stream_id, peer.presence_number) and m.boot_id == peer.boot_id:
+    if (origin.stream_id, m.number) < (peer.stream_id, peer.presence_number):
         return
     away = m.offline_for or m.draining_for
+    ask = m.state is PresenceState.ONLINE and d.now - peer.asked_at >= d.settings.rebroadcast
     d.put(
         replace(
             peer,
@@ -51,7 +52,8 @@ def on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
             presence_number=m.number,
             boot_id=m.boot_id,
             away_until=d.now + min(away, d.settings.abandon_after) if away else 0,
+            asked_at=d.now if ask else peer.asked_at,
         )
     )
-    if m.state is PresenceState.ONLINE:
+    if ask:
         ask_directly(d, origin.uri, m.job_types[:1000])

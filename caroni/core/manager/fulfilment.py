@@ -416,14 +416,17 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
 
 
 def ask_directly(d: ManagerDraft, agent: str, job_types: tuple[str, ...], limit: int = 200) -> None:
-    """An agent is (back) online: put the open requests for its job types to it alone."""
+    """An agent is (back) online: put to it alone what it may serve and has not answered yet."""
     for job_type in job_types:
         for request_uuid in list(d.state.requests_by_type.get(job_type, ())):
             request = d.get(Request, request_uuid)
             if request is None or request.state is not RequestState.OPEN:
                 continue
             step = d.step((request.workflow_uuid, request.step_index))
-            if step is None:
+            if step is None or agent in request.declines or any(o[0] == agent for o in request.offers):
+                continue
+            data_class = d.plan_step(step).policy.data_class
+            if not d.state.policy.may_serve(agent, job_type, data_class):
                 continue
             if limit == 0:
                 return

@@ -397,6 +397,7 @@ class Migration(migrations.Migration):
                 ("away_until", fields.BigIntField()),
                 ("boot_id", fields.CharField(max_length=64)),
                 ("presence_number", fields.BigIntField()),
+                ("asked_at", fields.BigIntField()),
                 ("rev", fields.BigIntField(db_index=True)),
             ],
             options={

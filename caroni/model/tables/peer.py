@@ -23,6 +23,7 @@ class PeerTable(Model):
     away_until = fields.BigIntField()
     boot_id = hex_id()
     presence_number = fields.BigIntField()
+    asked_at = fields.BigIntField()
     rev = change_number()
 
     class Meta:
