@@ -41,4 +41,4 @@ def check(config: Configuration = None, json: Json = False) -> None:
     if json:
         output.as_json(found)
         return
-    output.line(f"{found.database}: good ({found.dialect}, role {found.role}, {found.changes} changes)")
+    output.line(f"{found.database}: good ({found.dialect}, role {found.role})")

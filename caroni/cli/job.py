@@ -28,7 +28,7 @@ def _job() -> None:
     """An agent's job definitions."""
 
 
-@app.command(epilog=example("caroni job add samples/chain/jobs/*.yaml --config g1"))
+@app.command(epilog=example("caroni job add samples/text-chain/jobs/north/*.yml --config a1"))
 def add(
     files: Annotated[list[Path], typer.Argument(help="Job definition files (YAML).")],
     inactive: Annotated[

@@ -23,7 +23,7 @@ def _template() -> None:
     """A manager's workflow templates."""
 
 
-@app.command(epilog=example("caroni template add samples/chain/chain.cwl --config m1"))
+@app.command(epilog=example("caroni template add samples/text-chain/workflow.cwl --config m1"))
 def add(
     file: Annotated[Path, typer.Argument(help="A CWL workflow; what it names must lie beside or below it.")],
     name: Annotated[

@@ -272,6 +272,13 @@ class Agent(Section, frozen=True, kw_only=True):
     kill_grace: Annotated[
         Duration, Meta(description="Time between SIGTERM and SIGKILL when a job is stopped.")
     ] = 30 * SECOND
+    job_user: Annotated[
+        str,
+        Meta(
+            description="User that jobs run as, so that they cannot read this daemon's files; needs an agent "
+            "that runs as root. Empty: the agent's own user."
+        ),
+    ] = ""
     log_tail: Annotated[
         bool, Meta(description="Let managers read the end of their own jobs' stdout and stderr on request.")
     ] = False
@@ -299,6 +306,14 @@ class Limits(Section, frozen=True, kw_only=True):
     outbox_rows: Annotated[
         int, Meta(ge=100, description="With more unsent messages than this no new work is asked for.")
     ] = 10_000
+
+
+class PluginsSection(Section, frozen=True, kw_only=True):
+    """Plugins that are installed beside Caroni."""
+
+    disabled: Annotated[
+        tuple[str, ...], Meta(description="Names of installed plugins (entry points) that are not loaded.")
+    ] = ()
 
 
 class Log(Section, frozen=True, kw_only=True):
@@ -354,6 +369,7 @@ class Config(Section, frozen=True, kw_only=True):
     agent: Agent = msgspec.field(default_factory=Agent)
     submitter: Submitter = Submitter()
     limits: Limits = Limits()
+    plugins: PluginsSection = PluginsSection()
     log: Log = Log()
     retention: Retention = Retention()
 

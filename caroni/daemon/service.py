@@ -181,7 +181,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
         raise ConfigError(f"{loaded.path} is a submitter's: there is no daemon to run")
     identity = load_identity(loaded)
     bus = make_bus(loaded, unhealthy)
-    plugins = Plugins.load(on_fault=_plugin_fault)
+    plugins = Plugins.load(config.plugins.disabled, on_fault=_plugin_fault)
     store = await Store.open(database_url(loaded), config.role)
     try:
         stream = await stream_id(store, clock)
@@ -207,7 +207,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
                 **common,
             )
         spool = config.agent.spool_dir
-        options = {"grace": config.agent.kill_grace}
+        options = {"grace": config.agent.kill_grace, "user": config.agent.job_user}
         executors = {
             name: make(spool, options if name == "local" else {})
             for name, make in plugins.executors().items()

@@ -118,7 +118,7 @@ class Plugins:
 
     @property
     def names(self) -> list[str]:
-        """The registered plugins, with what they implement: for ``caroni plugins``."""
+        """The registered plugins, by name."""
         return sorted(name for name, _ in self._manager.list_name_plugin())
 
     def hooks_of(self, name: str) -> list[str]:
@@ -266,7 +266,8 @@ def _import(point: EntryPoint) -> object:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"plugin {point.name!r} ({point.value}) cannot be loaded: {text}; disable it in the configuration"
+            f"plugin {point.name!r} ({point.value}) cannot be loaded: {text};"
+            " name it in [plugins] disabled, or uninstall it"
         ) from None
 
 

@@ -22,7 +22,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     role: str
     dialect: str
-    changes: int
 
 
 async def migrate(loaded: Loaded) -> Migrated:
@@ -59,7 +58,6 @@ async def check(loaded: Loaded) -> Checked:
             database=database.place.label,
             role=store.role,
             dialect=database.dialect.name,
-            changes=store.rev,
         )
 
 

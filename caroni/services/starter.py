@@ -22,14 +22,17 @@ url = {broker}
 # ca_file = "broker-ca.pem"
 # exchange = "caroni"
 
+{database}[log]
+level = "info"       # debug, info, warning, error
+format = "auto"      # human on a terminal, json otherwise
+"""
+
+_DATABASE = """\
 [database]
 # A file on a local disk, or postgres://USER@HOST:5432/NAME with password_file.
 url = {database}
 {database_password}
 
-[log]
-level = "info"       # debug, info, warning, error
-format = "auto"      # human on a terminal, json otherwise
 """
 
 _MANAGER = """
@@ -104,16 +107,18 @@ def starter(
         trust_agents: identity patterns for a manager; without any, all agents of its own site.
         manager: identity of a submitter's manager.
     """
+    password = f"password_file = {_toml(database_password_file)}"
+    own = _DATABASE.format(
+        database=_toml(database),
+        database_password=password if database_password_file else '# password_file = "database.password"',
+    )
     text = _HEAD.format(
         role=role,
         role_text=_toml(role),
         site=_toml(site),
         name=_toml(name),
         broker=_toml(broker),
-        database=_toml(database),
-        database_password=f"password_file = {_toml(database_password_file)}"
-        if database_password_file
-        else '# password_file = "database.password"',
+        database="" if role == "submitter" else own,
     )
     if role == "manager":
         text += _MANAGER.format(submitters=_toml(f"caroni://{site}/submitter/*"))

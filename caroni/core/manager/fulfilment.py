@@ -25,7 +25,7 @@ from caroni.core.messages import (
 from caroni.core.rows import Flow, Job, Offer, OfferKey, Peer, Request, Step
 from caroni.core.states import JobState, OfferState, RequestState, StepState, WorkflowState, advance
 
-#: declines kept per request: who has answered, for ``caroni explain``
+#: declines kept per request: who has answered, and how
 MAX_DECLINES = 100
 #: offers kept per request; a flood of agents is rejected beyond it
 MAX_OFFERS = 200

@@ -55,7 +55,8 @@ def explain(error: BaseException, options: BrokerOptions) -> str:
             f"{where}: no such vhost, or user {user(options.url)} may not use it: ask the broker's operator"
         )
     if isinstance(error, ChannelAccessRefused):
-        return f"{where}: permission refused ({text}): ask the operator to apply `caroni broker plan`"
+        wanted = "ask its operator for the permissions of docs/operations.md"
+        return f"{where}: permission refused ({text}): {wanted}"
     if isinstance(error, TimeoutError):
         return f"{where} does not answer within {options.connect_timeout:g} s: is it a broker, or frozen?"
     if isinstance(error, IncompatibleProtocolError | EOFError | asyncio.IncompleteReadError):
