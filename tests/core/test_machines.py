@@ -20,6 +20,7 @@ from caroni.core.agent import routes as agent_routes
 from caroni.core.agent.state import Allowance, JobExited, JobStarted, StartJob
 from caroni.core.draft import Draft, Origin
 from caroni.core.ids import job_uuid_of, value_digest
+from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB
 from caroni.core.messages import (
     AgentPresence,
     DeclineReason,
@@ -281,6 +282,21 @@ class ManagerMachine(Pair):
         """An honest agent takes a job along the whole line, from wherever it was."""
         owner, _, offer = self.pick(pick)
         self.line(offer, owner, 4, value)
+
+    def live(self) -> list[Job]:
+        return [job for job in self.whole.state.tables[Job].values() if job.state in LIVE_JOB | GIVEN_UP_JOB]
+
+    @precondition(lambda self: self.live())
+    @rule(pick=number, output=values, other=values, back=st.integers(0, 2))
+    def contradict(self, pick: int, output: str, other: str, back: int) -> None:
+        """An agent that says one thing and then another of a job that is not over."""
+        jobs = self.live()
+        job = jobs[pick % len(jobs)]
+        for seq, status in ((self.seq, JobStatus.RUNNING), (self.seq - back, JobStatus.PAUSED)):
+            m = JobStatusUpdate(job_uuid=job.job_uuid, job_status=status, seq=max(1, seq))
+            self.say(m, job.agent)
+        for value in (output, other):
+            self.say(JobDataAvailable(job_uuid=job.job_uuid, parameters={"out": value}), job.agent)
 
     def line(self, offer: bytes, by: str, upto: int, value: str) -> None:
         job = job_uuid_of(offer)
@@ -548,6 +564,21 @@ class AgentMachine(Pair):
     def any_data(self, pick: int, by: str | None, parameter: str, value: str) -> None:
         owner, job = self.job(pick)
         self.say(JobDataAvailable(job_uuid=job, parameters={parameter: value}), by or owner)
+
+    @rule(by=managers, first=st.sampled_from(["1", "2"]), second=st.sampled_from(["2", "1"]))
+    def contradict(self, by: str, first: str, second: str) -> None:
+        """A manager that gives one input twice, while the job waits for another."""
+        waiting = [j for j in self.whole.state.tables[AgentJob].values() if j.state == "pending"]
+        if not waiting:
+            request = name("request", len(self.requests))
+            self.requests.append((by, request))
+            self.ask(request, by, 1, ("a", "n"), "t")
+            if key := self.whole.state.offer_of_request.get((by, request)):
+                self.say(JobFulfillmentOfferAccept(request_uuid=request, offer_uuid=key[1]), by)
+            return
+        job = waiting[-1]
+        for value in (first, second):
+            self.say(JobDataAvailable(job_uuid=job.job_uuid, parameters={"a": value}), job.manager)
 
     @rule(by=managers)
     def any_report_request(self, by: str) -> None:
