@@ -194,10 +194,10 @@ async def run_task(
 
 async def _outputs(system: Embedded, uuid: bytes) -> dict[str, Json]:
     """Outputs that are too large for a message."""
-    from caroni.daemon.status import workflow_outputs
+    from caroni.services.workflows import workflow_outputs
 
     found = await system.manager.store.workflow(uuid)
-    return await workflow_outputs(system.manager.store, found) if found is not None else {}
+    return await workflow_outputs(system.manager.store, found.workflow) if found is not None else {}
 
 
 async def _show(system: Embedded, uuid: bytes, progress: Progress, changed: asyncio.Event) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 from caroni.core.manager.state import AnswerStatus
 from caroni.core.messages import Json, StepSummary, WorkFlowStatusUpdate, WorkFlowSummary
-from caroni.core.rows import Flow, Step
+from caroni.core.rows import Step
 from caroni.core.states import WorkflowState
-from caroni.cwl import plan_from_json
 from caroni.model.queries import WorkflowSummary
 from caroni.model.store import Store
+from caroni.services.workflows import workflow_outputs
 
 #: steps in one answer, and workflows in one page
 MAX_STEPS = 500
@@ -38,7 +37,7 @@ async def status_update(store: Store, asked: AnswerStatus, *, steps: bool) -> Wo
     outputs: dict[str, Json] = {}
     error = ""
     if found.workflow.state is WorkflowState.COMPLETED:
-        outputs = await workflow_outputs(store, found)
+        outputs = await workflow_outputs(store, found.workflow)
         if sum(len(value) for value in outputs.values()) > MAX_OUTPUTS:
             outputs, error = {}, "the outputs are too large for a message: read them at the manager"
     return WorkFlowStatusUpdate(
@@ -48,22 +47,6 @@ async def status_update(store: Store, asked: AnswerStatus, *, steps: bool) -> Wo
         outputs=outputs,
         error=error,
     )
-
-
-async def workflow_outputs(store: Store, found: WorkflowSummary) -> dict[str, Json]:
-    """The values of a workflow's outputs by name, those that are there."""
-    workflow = found.workflow
-    template = await store.template(workflow.template, workflow.revision)
-    if template is None:
-        return {}
-    plan = await asyncio.to_thread(plan_from_json, template.plan)
-    wanted = {output.source for output in plan.outputs}
-    values: dict[str, Json] = {}
-    after = ""
-    while page := cast("list[Flow]", await store.flows(workflow.workflow_uuid, limit=1000, after=after)):
-        values.update((flow.name, flow.value) for flow in page if flow.name in wanted)
-        after = page[-1].name
-    return {output.name: values[output.source] for output in plan.outputs if output.source in values}
 
 
 async def _page(store: Store, asked: AnswerStatus) -> WorkFlowStatusUpdate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from caroni.config import Loaded
+from caroni.core.messages import Json
 from caroni.core.rows import Flow, Step, Workflow
 from caroni.core.states import WorkflowState
 from caroni.errors import CaroniError, UsageError
@@ -119,8 +121,6 @@ async def outputs(loaded: Loaded, which: str, *, partial: bool = False) -> dict[
         NotCompleted: it has not completed; says its state.
         UsageError: there is none, or more than one.
     """
-    from caroni.cwl import plan_from_json
-
     async with opened(loaded, "manager", _WHAT, read_only=True) as store:
         uuid = await _find(store, which)
         summary = await store.workflow(uuid)
@@ -129,16 +129,25 @@ async def outputs(loaded: Loaded, which: str, *, partial: bool = False) -> dict[
         row = summary.workflow
         if row.state is not WorkflowState.COMPLETED and not partial:
             raise _not_completed(row)
-        template = await store.template(row.template, row.revision)
-        if template is None:
-            raise UsageError(f"template {row.template} revision {row.revision} is gone")
-        values: dict[str, str] = {}
-        after = ""
-        while page := cast("list[Flow]", await store.flows(uuid, limit=_PAGE, after=after)):
-            values.update({flow.name: flow.value for flow in page})
-            after = page[-1].name
-    plan = plan_from_json(template.plan)
-    return {o.name: json.loads(values[o.source]) for o in plan.outputs if o.source in values}
+        values = await workflow_outputs(store, row)
+    return {name: json.loads(value) for name, value in values.items()}
+
+
+async def workflow_outputs(store: Store, workflow: Workflow) -> dict[str, Json]:
+    """The values of a workflow's outputs by name, those that are there."""
+    from caroni.cwl import plan_from_json
+
+    template = await store.template(workflow.template, workflow.revision)
+    if template is None:
+        return {}
+    plan = await asyncio.to_thread(plan_from_json, template.plan)
+    wanted = {output.source for output in plan.outputs}
+    values: dict[str, Json] = {}
+    after = ""
+    while page := cast("list[Flow]", await store.flows(workflow.workflow_uuid, limit=_PAGE, after=after)):
+        values.update((flow.name, flow.value) for flow in page if flow.name in wanted)
+        after = page[-1].name
+    return {output.name: values[output.source] for output in plan.outputs if output.source in values}
 
 
 def _not_completed(row: Workflow) -> NotCompleted:
