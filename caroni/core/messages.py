@@ -404,7 +404,7 @@ class WorkFlowResume(Message, frozen=True, kw_only=True):
 
 
 class WorkFlowRetry(Message, frozen=True, kw_only=True):
-    """Submitter or operator to manager: try failed (or held) steps again, all or the named ones."""
+    """Submitter or operator to manager: try held steps, and those that wait for a next attempt, at once."""
 
     workflow_uuid: bytes
     steps: tuple[str, ...] = ()
