@@ -20,6 +20,7 @@ from benchmarks.bare_exchange import bare_exchange
 from benchmarks.broker import broker
 from benchmarks.federation import Federation, federation
 from benchmarks.workflows import BASH, NOOP, TEXT, chain3, independent
+from caroni import logs
 
 MIB = 1024 * 1024
 
@@ -117,6 +118,7 @@ def main() -> None:
     """Run what is named, or everything."""
     known = {"noop": noop, "bash": bash, "latency": latency, "growth": growth}
     wanted = sys.argv[1:] or list(known)
+    logs.configure("warning", "human", sys.stderr)  # stdout is for the figures
     with broker() as url:
         for name in wanted:
             with tempfile.TemporaryDirectory(prefix="caroni-bench-") as directory:
