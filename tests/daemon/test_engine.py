@@ -11,11 +11,12 @@ import pytest
 from caroni.core.manager.state import AnswerStatus
 from caroni.core.messages import JobAccepted
 from caroni.core.plan import Plan, PlanInput, PlanStep, StepPolicy, WorkflowInput, WorkflowOutput
-from caroni.core.rows import Peer
+from caroni.core.rows import AgentOffer, Peer
 from caroni.daemon.embedded import Embedded
 from caroni.daemon.engine import Seen
 from caroni.daemon.manager import MAX_ANSWERS
 from caroni.daemon.node import Limits
+from caroni.errors import TransientError
 from caroni.execution.definition import JobDefinition
 from caroni.execution.executor import JobSpec
 from caroni.execution.noop import NoopExecutor
@@ -65,17 +66,40 @@ class Forgetful(Store):
         return rev
 
 
+class Stubborn(Store):
+    """A store that refuses every third unit of work, as a locked database does; nothing is written then."""
+
+    asked = 0
+
+    async def commit(self, unit: Unit) -> int:
+        self.asked += 1
+        if self.asked % 3 == 0:
+            raise TransientError("the database is locked")
+        return await super().commit(unit)
+
+
+class Poisonable(Store):
+    """A store that breaks, as our own bug would, on the offer for one job type."""
+
+    async def commit(self, unit: Unit) -> int:
+        if any(getattr(row, "job_type", "") == "poison" for row in unit.rows.get(AgentOffer, [])):
+            raise ValueError("this row cannot be written")
+        return await super().commit(unit)
+
+
 class Federation(Embedded):
-    """The embedded system; its agents' store can be chosen."""
+    """The embedded system; the stores of its daemons can be chosen."""
 
     agent_store: type[Store] = Store
+    manager_store: type[Store] = Store
 
     async def _store(self, name: str, role: Role) -> Store:
         store = await super()._store(name, role)
-        if role == "manager" or self.agent_store is Store:
+        kind = self.manager_store if role == "manager" else self.agent_store
+        if kind is Store:
             return store
         await store.close()
-        return await self.agent_store.open(f"sqlite://{self._directory / name}/caroni.db", role)
+        return await kind.open(f"sqlite://{self._directory / name}/caroni.db", role)
 
 
 @pytest.fixture
@@ -120,6 +144,42 @@ async def test_a_start_that_was_decided_is_carried_out_when_the_commit_went_unan
     store = federation.agents[0].store
     assert isinstance(store, Forgetful)
     assert store.lost == 1
+
+
+async def test_units_that_a_locked_database_refuses_are_worked_on_again(federation: Federation) -> None:
+    federation.agent_store = federation.manager_store = Stubborn
+    await federation.start()
+    await federation.add_template("w", chain("start", "start", "s1/out"))
+    await run_one(federation)
+    await until(lambda: not in_memory(federation))
+    assert all(node.store.asked >= 3 for node in federation.nodes if isinstance(node.store, Stubborn))
+
+
+async def test_a_message_that_cannot_be_committed_is_set_aside_and_costs_nobody_else(tmp_path: Path) -> None:
+    poison = msgspec.structs.replace(JOB, name="poison")
+    federation = Federation(tmp_path, {"a": [JOB, poison]}, slots=1)
+    federation.agent_store = Poisonable
+    await federation.start()
+    try:
+        bad = msgspec.structs.replace(PLAN.steps[0], job_type="poison")
+        await federation.add_template("bad", Plan(inputs=PLAN.inputs, steps=(bad,)))
+        await federation.add_template("w", PLAN)
+        submitter = federation.submitter
+        await submitter.submit(submitter.new_create("bad", {"start": '"x"'}))
+        await run_one(federation)
+        agent = federation.agents[0].store
+
+        async def quarantined() -> list[tuple[str, str]]:
+            rows = await agent.database.fetch("SELECT reason, error FROM quarantine")
+            return [(row[0], row[1]) for row in rows]
+
+        while not await quarantined():  # bounded by the suite's time limit
+            await run_one(federation)
+        ((reason, error),) = await quarantined()
+        assert reason == "BUG"
+        assert "cannot be written" in error
+    finally:
+        await federation.stop()
 
 
 async def test_work_that_a_full_disk_held_back_goes_on_when_there_is_room(
