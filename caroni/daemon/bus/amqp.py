@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 #: a link that lived so long (seconds) was a good one: the next attempt comes without waiting
 _SETTLED = 10.0
+#: seconds after which a task that goes on in spite of it is cancelled again
+CANCEL_AGAIN = 1.0
 
 
 class AmqpBus:
@@ -182,9 +184,11 @@ class AmqpBus:
     async def close(self) -> None:
         """See :meth:`caroni.daemon.ports.Bus.close`."""
         self._closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # the library can swallow a cancellation that meets its own clean-up: ask until it is heard
+        while pending := [task for task in self._tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=CANCEL_AGAIN)
         link, self._link = self._link, None
         if link is not None:
             await link.close(graceful=not link.broken.is_set())
@@ -273,7 +277,7 @@ class AmqpBus:
         options = self._options
         loop = asyncio.get_running_loop()
         missed = 0
-        while True:
+        while not self._closed:
             started = loop.time()
             link = self._link
             if link is None or link.broken.is_set():
