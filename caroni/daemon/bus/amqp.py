@@ -26,6 +26,8 @@ log = structlog.get_logger()
 _SETTLED = 10.0
 #: seconds after which a task that goes on in spite of it is cancelled again
 CANCEL_AGAIN = 1.0
+#: seconds that closing waits for what is being let go; a dead broker must not hold up a stop
+LET_GO = 10.0
 
 
 class AmqpBus:
@@ -194,7 +196,12 @@ class AmqpBus:
             await link.close(graceful=not link.broken.is_set())
         for publish in list(self._in_flight.values()):
             publish.cancel()
-        await asyncio.gather(*self._in_flight.values(), *self._discarding, return_exceptions=True)
+        rest = [*self._in_flight.values(), *self._discarding]
+        if rest:
+            done, _ = await asyncio.wait(rest, timeout=LET_GO)
+            for ended in done:
+                if not ended.cancelled():
+                    ended.exception()  # looked at, so that nobody complains that it was not
 
     # --- one link after the other ---------------------------------------------------------------------------
 
