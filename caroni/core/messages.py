@@ -280,6 +280,9 @@ class JobReportRequest(Message, frozen=True, kw_only=True):
     """Manager to agent: report every live job of mine (after a restart or a restore)."""
 
     report_uuid: bytes
+    #: the highest sequence seen of the agent, and its stream: it has said that much, or was put back
+    seen_stream: int = 0
+    seen_sequence: int = 0
 
 
 class JobReportEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -297,6 +300,9 @@ class JobReport(Message, frozen=True, kw_only=True):
     boot_id: bytes = b""
     jobs: tuple[JobReportEntry, ...] = ()
     complete: bool = False
+    #: the same of the manager
+    seen_stream: int = 0
+    seen_sequence: int = 0
 
 
 # --- workflow ------------------------------------------------------------------------------------
@@ -385,22 +391,25 @@ class WorkFlowStatusUpdate(Message, frozen=True, kw_only=True):
 
 
 class WorkFlowCancel(Message, frozen=True, kw_only=True):
-    """Submitter or operator to manager: stop the workflow; answered by a status update."""
+    """Submitter or operator to manager: stop the workflow, or only these steps; answered by a status."""
 
     workflow_uuid: bytes
     reason: str = ""
+    steps: tuple[str, ...] = ()
 
 
 class WorkFlowPause(Message, frozen=True, kw_only=True):
-    """Submitter or operator to manager: ask for nothing new; running jobs end."""
+    """Submitter or operator to manager: ask for nothing new, running jobs end; of steps: suspend the jobs."""
 
     workflow_uuid: bytes
+    steps: tuple[str, ...] = ()
 
 
 class WorkFlowResume(Message, frozen=True, kw_only=True):
-    """Submitter or operator to manager: go on."""
+    """Submitter or operator to manager: go on, or let the jobs of these steps go on."""
 
     workflow_uuid: bytes
+    steps: tuple[str, ...] = ()
 
 
 class WorkFlowRetry(Message, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
-from caroni.core.messages import FailureClass, Json
+from caroni.core.messages import FailureClass, JobStatus, Json, PresenceState
 from caroni.core.states import (
     AgentJobState,
     AgentOfferState,
@@ -54,7 +54,12 @@ class Peer(Row, frozen=True, kw_only=True):
     last_contact: int = 0
     stream_id: int = 0
     sequence: int = 0
-    #: announced absence or drain (wall), 0 = none
+    #: sequence numbers below the highest that have not come: lost, or still on their way
+    gaps: int = 0
+    #: when it was last noticed that this peer's database is older than what it has said
+    rolled_back_at: int = 0
+    #: what an agent last said of itself, and until when it is away (wall, 0 = it did not say)
+    presence: PresenceState = PresenceState.UNSPECIFIED
     away_until: int = 0
     boot_id: bytes = b""
     presence_number: int = 0
@@ -119,6 +124,8 @@ class Step(Row, frozen=True, kw_only=True):
     #: agent -> attempt number from which it may serve this step again
     excluded: dict[str, int] = {}
     due: int = 0
+    #: at most once, and the database was put back: it may have run already, an operator must say
+    doubtful: bool = False
     #: why the current attempt was made, e.g. ``job failed: exit code 3``
     cause: str = ""
     failure: str = ""
@@ -163,6 +170,8 @@ class Request(Row, frozen=True, kw_only=True):
     declines: dict[str, str] = {}
     #: nobody was bound to the broadcast key when it was last sent
     unheard: bool = False
+    #: an operator was told that nobody answers
+    warned: bool = False
     created_at: int = 0
 
     @property
@@ -212,7 +221,12 @@ class Job(Row, frozen=True, kw_only=True):
     max_offline: int = 0
     #: reported state ended (manifest known) although outputs may be missing still
     ended: bool = False
+    #: the wish to have it stopped: since when, and why; it is confirmed by the job's end
     kill_wanted: bool = False
+    kill_asked_at: int = 0
+    kill_info: str = ""
+    #: the wish to have it suspended; it is confirmed by ``paused``
+    pause_wanted: bool = False
     suspect: bool = False
     due: int = 0
     tries: int = 0
@@ -264,7 +278,47 @@ class Flow(Row, frozen=True, kw_only=True):
         return (self.workflow_uuid, self.name)
 
 
+class Orphan(Row, frozen=True, kw_only=True):
+    """A job that an agent runs for us and that our (restored) database does not know.
+
+    Kept until ``due``, when the agent is told to stop it; a row with ``due`` 0 is history.
+    """
+
+    KEY = ("agent", "job_uuid")
+    agent: str
+    job_uuid: bytes
+    #: the request it was for, as far as the agent's message named it
+    request_uuid: bytes = b""
+    status: JobStatus = JobStatus.UNSPECIFIED
+    due: int = 0
+    first_at: int = 0
+    last_at: int = 0
+    info: str = ""
+
+    @property
+    def key(self) -> JobKey:
+        return (self.agent, self.job_uuid)
+
+
 # --- agent ---------------------------------------------------------------------------------------
+
+
+class Availability(Row, frozen=True, kw_only=True):
+    """Whether this agent takes work: what its operator and its schedule say. One row."""
+
+    KEY = ("name",)
+    name: str = "agent"
+    draining: bool = False
+    #: when jobs that are left are killed (wall, 0 = never)
+    drain_deadline: int = 0
+    #: announced absence (wall, 0 = none)
+    away_until: int = 0
+    #: the next instant at which one of these, or the schedule, changes
+    due: int = 0
+
+    @property
+    def key(self) -> str:
+        return self.name
 
 
 class AgentOffer(Row, frozen=True, kw_only=True):
@@ -366,5 +420,5 @@ class AgentOutput(Row, frozen=True, kw_only=True):
 
 
 #: Rows of each role, in an order in which they may be written and read.
-MANAGER_ROWS: tuple[type[Row], ...] = (Peer, Workflow, Step, Request, Offer, Job, JobOutput, Flow)
-AGENT_ROWS: tuple[type[Row], ...] = (Peer, AgentOffer, AgentJob, AgentInput, AgentOutput)
+MANAGER_ROWS: tuple[type[Row], ...] = (Peer, Workflow, Step, Request, Offer, Job, JobOutput, Flow, Orphan)
+AGENT_ROWS: tuple[type[Row], ...] = (Peer, Availability, AgentOffer, AgentJob, AgentInput, AgentOutput)

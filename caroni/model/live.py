@@ -18,10 +18,12 @@ from caroni.core.rows import (
     AgentJob,
     AgentOffer,
     AgentOutput,
+    Availability,
     Flow,
     Job,
     JobOutput,
     Offer,
+    Orphan,
     Peer,
     Request,
     Row,
@@ -100,6 +102,7 @@ _MANAGER_LIVE: tuple[tuple[type[Row], str, str], ...] = (
         f"JOIN job j ON j.job_uuid = t.job_uuid AND j.agent = t.agent WHERE j.id IN ({_LIVE_JOBS})",
     ),
     (Flow, "t.workflow_uuid", f"WHERE t.workflow_uuid IN ({_LIVE_WORKFLOWS})"),
+    (Orphan, "t.job_uuid", "WHERE t.due > 0"),
 )
 
 _OPEN_OFFERS = (
@@ -110,6 +113,7 @@ _OPEN_OFFERS = (
 _OF_UNRELEASED = "JOIN agent_job j ON j.job_uuid = t.job_uuid AND j.manager = t.manager WHERE NOT j.released"
 _AGENT_LIVE: tuple[tuple[type[Row], str, str], ...] = (
     (Peer, "''", ""),
+    (Availability, "''", ""),
     (AgentOffer, "t.offer_uuid", f"WHERE {_OPEN_OFFERS}"),
     # with the tombstones of jobs that were killed before they were known
     (AgentJob, "t.job_uuid", "WHERE NOT t.released OR t.offer_uuid = ''"),

@@ -658,26 +658,34 @@ class AgentPresence(_message.Message):
     def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., state: _Optional[_Union[PresenceState, str]] = ..., offline_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., draining_for: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_types: _Optional[_Iterable[str]] = ..., boot_id: _Optional[bytes] = ..., number: _Optional[int] = ...) -> None: ...
 
 class JobReportRequest(_message.Message):
-    __slots__ = ("signature", "report_uuid")
+    __slots__ = ("signature", "report_uuid", "seen_stream", "seen_sequence")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     REPORT_UUID_FIELD_NUMBER: _ClassVar[int]
+    SEEN_STREAM_FIELD_NUMBER: _ClassVar[int]
+    SEEN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     report_uuid: bytes
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., report_uuid: _Optional[bytes] = ...) -> None: ...
+    seen_stream: int
+    seen_sequence: int
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., report_uuid: _Optional[bytes] = ..., seen_stream: _Optional[int] = ..., seen_sequence: _Optional[int] = ...) -> None: ...
 
 class JobReport(_message.Message):
-    __slots__ = ("signature", "report_uuid", "boot_id", "jobs", "complete")
+    __slots__ = ("signature", "report_uuid", "boot_id", "jobs", "complete", "seen_stream", "seen_sequence")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     REPORT_UUID_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SEEN_STREAM_FIELD_NUMBER: _ClassVar[int]
+    SEEN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     report_uuid: bytes
     boot_id: bytes
     jobs: _containers.RepeatedCompositeFieldContainer[JobReportEntry]
     complete: bool
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., report_uuid: _Optional[bytes] = ..., boot_id: _Optional[bytes] = ..., jobs: _Optional[_Iterable[_Union[JobReportEntry, _Mapping]]] = ..., complete: _Optional[bool] = ...) -> None: ...
+    seen_stream: int
+    seen_sequence: int
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., report_uuid: _Optional[bytes] = ..., boot_id: _Optional[bytes] = ..., jobs: _Optional[_Iterable[_Union[JobReportEntry, _Mapping]]] = ..., complete: _Optional[bool] = ..., seen_stream: _Optional[int] = ..., seen_sequence: _Optional[int] = ...) -> None: ...
 
 class WorkFlowCreate(_message.Message):
     __slots__ = ("signature", "template_name", "wf_name", "inputs", "submit_uuid", "watch", "on_failure", "reserve")
@@ -766,30 +774,36 @@ class WorkFlowStatusUpdate(_message.Message):
     def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., request_uuid: _Optional[bytes] = ..., workflows: _Optional[_Iterable[_Union[WorkFlowSummary, _Mapping]]] = ..., steps: _Optional[_Iterable[_Union[StepSummary, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[WorkFlowInput, _Mapping]]] = ..., explanation: _Optional[str] = ..., pages: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
 
 class WorkFlowCancel(_message.Message):
-    __slots__ = ("signature", "workflow_uuid", "reason")
+    __slots__ = ("signature", "workflow_uuid", "reason", "steps")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_UUID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     workflow_uuid: bytes
     reason: str
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ..., reason: _Optional[str] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkFlowPause(_message.Message):
-    __slots__ = ("signature", "workflow_uuid")
+    __slots__ = ("signature", "workflow_uuid", "steps")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_UUID_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     workflow_uuid: bytes
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ...) -> None: ...
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkFlowResume(_message.Message):
-    __slots__ = ("signature", "workflow_uuid")
+    __slots__ = ("signature", "workflow_uuid", "steps")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_UUID_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     workflow_uuid: bytes
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ...) -> None: ...
+    steps: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., workflow_uuid: _Optional[bytes] = ..., steps: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class WorkFlowRetry(_message.Message):
     __slots__ = ("signature", "workflow_uuid", "steps")

@@ -187,7 +187,13 @@ _LAYOUTS: Final = (
         f.uuid("boot_id", required=False),
         f.number("number"),
     ),
-    Layout(m.JobReportRequest, pb.JobReportRequest, f.uuid("report_uuid")),
+    Layout(
+        m.JobReportRequest,
+        pb.JobReportRequest,
+        f.uuid("report_uuid"),
+        f.number("seen_stream"),
+        f.number("seen_sequence"),
+    ),
     Layout(
         m.JobReport,
         pb.JobReport,
@@ -195,6 +201,8 @@ _LAYOUTS: Final = (
         f.uuid("boot_id", required=False),
         f.parts("jobs", _REPORTED, 10_000),
         f.flag("complete"),
+        f.number("seen_stream"),
+        f.number("seen_sequence"),
     ),
     Layout(
         m.WorkFlowCreate,
@@ -244,9 +252,11 @@ _LAYOUTS: Final = (
         f.number("pages"),
         f.text("error"),
     ),
-    Layout(m.WorkFlowCancel, pb.WorkFlowCancel, f.uuid("workflow_uuid"), f.text("reason")),
-    Layout(m.WorkFlowPause, pb.WorkFlowPause, f.uuid("workflow_uuid")),
-    Layout(m.WorkFlowResume, pb.WorkFlowResume, f.uuid("workflow_uuid")),
+    Layout(
+        m.WorkFlowCancel, pb.WorkFlowCancel, f.uuid("workflow_uuid"), f.text("reason"), f.names("steps")
+    ),
+    Layout(m.WorkFlowPause, pb.WorkFlowPause, f.uuid("workflow_uuid"), f.names("steps")),
+    Layout(m.WorkFlowResume, pb.WorkFlowResume, f.uuid("workflow_uuid"), f.names("steps")),
     Layout(m.WorkFlowRetry, pb.WorkFlowRetry, f.uuid("workflow_uuid"), f.names("steps")),
     Layout(m.RevocationNotice, pb.RevocationNotice, f.blob("crl_der", always=True)),
 )

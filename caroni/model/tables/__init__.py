@@ -5,7 +5,13 @@ The first line of a docstring becomes the table's comment, so it holds no semico
 
 from __future__ import annotations
 
-from caroni.model.tables.agent import AgentInputTable, AgentJobTable, AgentOfferTable, AgentOutputTable
+from caroni.model.tables.agent import (
+    AgentInputTable,
+    AgentJobTable,
+    AgentOfferTable,
+    AgentOutputTable,
+    AvailabilityTable,
+)
 from caroni.model.tables.catalog import JobDefinitionTable, TemplateTable
 from caroni.model.tables.control import CommandTable, SettingTable, TombstoneTable
 from caroni.model.tables.manager import (
@@ -13,6 +19,7 @@ from caroni.model.tables.manager import (
     JobOutputTable,
     JobTable,
     OfferTable,
+    OrphanTable,
     RequestTable,
     StepTable,
     WorkflowTable,
@@ -28,6 +35,7 @@ from caroni.model.tables.traffic import (
     RejectCountTable,
     RejectTable,
     SequenceTable,
+    SuspectTable,
 )
 
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     "AgentJobTable",
     "AgentOfferTable",
     "AgentOutputTable",
+    "AvailabilityTable",
     "CertificateTable",
     "CommandTable",
     "FlowTable",
@@ -45,6 +54,7 @@ __all__ = [
     "LedgerItemTable",
     "LedgerTable",
     "OfferTable",
+    "OrphanTable",
     "OutboxTable",
     "PeerTable",
     "QuarantineTable",
@@ -54,6 +64,7 @@ __all__ = [
     "SequenceTable",
     "SettingTable",
     "StepTable",
+    "SuspectTable",
     "TemplateTable",
     "TombstoneTable",
     "WorkflowTable",

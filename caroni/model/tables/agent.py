@@ -11,6 +11,20 @@ from tortoise.models import Model
 from caroni.model.tables.columns import change_number, hex_id, surrogate
 
 
+class AvailabilityTable(Model):
+    """:class:`~caroni.core.rows.Availability`."""
+
+    name = fields.CharField(max_length=32, primary_key=True)
+    draining = fields.BooleanField()
+    drain_deadline = fields.BigIntField()
+    away_until = fields.BigIntField()
+    due = fields.BigIntField()
+    rev = change_number()
+
+    class Meta:
+        table = "availability"
+
+
 class AgentOfferTable(Model):
     """:class:`~caroni.core.rows.AgentOffer`."""
 

@@ -57,6 +57,7 @@ class StepTable(Model):
     jobs = fields.TextField()
     excluded = fields.TextField()
     due = fields.BigIntField()
+    doubtful = fields.BooleanField(default=False)
     cause = fields.TextField()
     failure = fields.TextField()
     exit_code = fields.BigIntField(null=True)
@@ -87,6 +88,7 @@ class RequestTable(Model):
     accept_tries = fields.BigIntField()
     declines = fields.TextField()
     unheard = fields.BooleanField()
+    warned = fields.BooleanField(default=False)
     created_at = fields.BigIntField()
     rev = change_number()
 
@@ -131,6 +133,9 @@ class JobTable(Model):
     max_offline = fields.BigIntField()
     ended = fields.BooleanField()
     kill_wanted = fields.BooleanField()
+    kill_asked_at = fields.BigIntField(default=0)
+    kill_info = fields.TextField(default="")
+    pause_wanted = fields.BooleanField(default=False)
     suspect = fields.BooleanField()
     due = fields.BigIntField()
     tries = fields.BigIntField()
@@ -183,3 +188,22 @@ class FlowTable(Model):
     class Meta:
         table = "flow"
         unique_together = (("workflow_uuid", "name"),)
+
+
+class OrphanTable(Model):
+    """:class:`~caroni.core.rows.Orphan`."""
+
+    id = surrogate()
+    agent = fields.TextField()
+    job_uuid = hex_id()
+    request_uuid = hex_id()
+    status = fields.BigIntField()
+    due = fields.BigIntField()
+    first_at = fields.BigIntField()
+    last_at = fields.BigIntField()
+    info = fields.TextField()
+    rev = change_number()
+
+    class Meta:
+        table = "orphan"
+        unique_together = (("job_uuid", "agent"),)

@@ -131,6 +131,17 @@ class QuarantineTable(Model):
         table = "quarantine"
 
 
+class SuspectTable(Model):
+    """Deliveries that were being worked on when a daemon died, by the digest of their body."""
+
+    digest = hex_id(primary_key=True)
+    tries = fields.BigIntField()
+    last_at = fields.BigIntField()
+
+    class Meta:
+        table = "suspect"
+
+
 class RejectTable(Model):
     """The last unauthenticated messages, as a ring of fixed size."""
 
