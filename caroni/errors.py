@@ -71,6 +71,10 @@ class TransientError(CaroniError):
     """Broker, database or disk is away for now; the same thing is tried again."""
 
 
+class CommandRefused(CaroniError):
+    """A daemon cannot carry out an operator's command; the text says why and what to do instead."""
+
+
 class InvalidTransition(CaroniError):
     """A row was about to leave its state table: our own bug, kept with its story."""
 

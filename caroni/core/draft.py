@@ -9,7 +9,7 @@ what is durable (save before send, see ``docs/tour.md``).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
@@ -29,6 +29,12 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     uri: str
     stream_id: int = 0
+    #: what the message said it belongs to; a hint that is used where nothing else is known
+    conversation_id: bytes = b""
+
+
+#: The operator of this daemon, who came by its command table and may do everything here.
+OPERATOR = Origin(uri="")
 
 
 class Dice(Protocol):
@@ -54,6 +60,15 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
     """Something to do after the commit. Every action can be derived from the rows again at a start."""
+
+
+class RenewStream(Action, frozen=True, kw_only=True):
+    """This database was put back: number what leaves from now on in a new stream.
+
+    The stream's id is in the unit's settings, so it is durable before anything leaves in it.
+    """
+
+    stream_id: int
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +128,9 @@ class State:
     def __init__(self, row_types: Iterable[type[Row]]) -> None:
         #: set by the shell when its host or its broker cannot take more: nothing new is begun
         self.short_of = ""
+        #: our stream, and the next sequence number in it by recipient (the outbox's own, only read here)
+        self.own_stream = 0
+        self.next_sequence: Mapping[str, int] = {}
         self.tables: dict[type[Row], dict[Hashable, Row]] = {t: {} for t in row_types}
         self.timers = Timers()
 
@@ -154,6 +172,7 @@ class Mark(msgspec.Struct, frozen=True):
     messages: int
     actions: int
     events: int
+    facts: int = 0
 
 
 class Draft:
@@ -166,6 +185,8 @@ class Draft:
         self.messages: list[Outgoing] = []
         self.actions: list[Action] = []
         self.events: list[Event] = []
+        #: facts about this database that change with the unit (name, value)
+        self.facts: list[tuple[str, str]] = []
         #: id of the message that is being decided on, for ``in_reply_to`` and logs
         self.cause: bytes = b""
         self._tables = state.tables
@@ -208,7 +229,9 @@ class Draft:
 
     def mark(self) -> Mark:
         """Remember this point; ``rollback`` to it undoes everything after."""
-        return Mark(len(self._journal), len(self.messages), len(self.actions), len(self.events))
+        return Mark(
+            len(self._journal), len(self.messages), len(self.actions), len(self.events), len(self.facts)
+        )
 
     def rollback(self, mark: Mark | None = None) -> None:
         """Undo everything since ``mark`` (or all)."""
@@ -219,6 +242,7 @@ class Draft:
         del self.messages[mark.messages :]
         del self.actions[mark.actions :]
         del self.events[mark.events :]
+        del self.facts[mark.facts :]
 
     def changes(self) -> dict[type[Row], list[Row]]:
         """The rows to write, by type: each changed key once, with its last value."""

@@ -1,28 +1,81 @@
-"""What both sides keep of those they have heard."""
+"""What both sides keep of those they have heard, and how a database that was put back is noticed.
+
+A stream numbers what one database says to one recipient. A number that comes twice under different
+message ids was given by a database that has forgotten what it said: it was put back from a backup. The
+peer notices first; it says how much it has heard, and the owner compares (``was_put_back``).
+"""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
-from caroni.core.draft import Draft, Origin
+from caroni.core.draft import Draft, Origin, RenewStream
+from caroni.core.messages import JobReport, JobReportRequest
+from caroni.core.plan import MINUTE
 from caroni.core.rows import Peer
 
+#: a peer that was put back is told so at most this often
+_TELL_EVERY = 10 * MINUTE
 
-def contact(d: Draft, origin: Origin, sequence: int = 0) -> None:
+
+def role_of(uri: str) -> str:
+    """``agent`` of ``caroni://site/agent/name``; empty for anything else."""
+    parts = uri.split("/")
+    return parts[3] if len(parts) > 3 else ""
+
+
+def contact(d: Draft, origin: Origin, sequence: int = 0) -> bool:
     """Somebody was heard: the leases of his jobs count from here.
 
-    A gap in ``sequence`` only reports what a broker lost; it never rejects or orders.
+    A gap in ``sequence`` only reports what a broker lost; it never rejects or orders. True: he should be
+    asked (or told) how we stand, because he speaks from a new stream or from an old database.
     """
     peer = d.get(Peer, origin.uri)
     if peer is None:
         peer = Peer(uri=origin.uri, first_contact=d.now)
-    if origin.stream_id == peer.stream_id:
-        sequence = max(sequence, peer.sequence)
+    stream, highest, gaps, rolled_back_at = peer.stream_id, peer.sequence, peer.gaps, peer.rolled_back_at
+    differs = False
+    if origin.stream_id > stream:
+        differs = stream > 0
+        stream, highest, gaps = origin.stream_id, 0, 0
+    if sequence and origin.stream_id == stream:
+        if sequence > highest:
+            gaps += sequence - highest - 1
+            highest = sequence
+        elif gaps:
+            gaps -= 1  # a late one
+        elif d.now - rolled_back_at >= _TELL_EVERY:
+            differs, rolled_back_at = True, d.now
+            d.note("peer_was_put_back", peer=origin.uri, sequence=sequence, highest=highest)
     d.put(
         replace(
             peer,
             last_contact=d.now,
-            stream_id=max(peer.stream_id, origin.stream_id),
-            sequence=sequence,
+            stream_id=stream,
+            sequence=highest,
+            gaps=gaps,
+            rolled_back_at=rolled_back_at,
         )
     )
+    return differs
+
+
+def heard_of(d: Draft, uri: str) -> tuple[int, int]:
+    """The stream and the highest sequence heard of a peer, to tell him."""
+    peer = d.get(Peer, uri)
+    return (peer.stream_id, peer.sequence) if peer is not None else (0, 0)
+
+
+def was_put_back(d: Draft, origin: Origin, m: JobReport | JobReportRequest) -> bool:
+    """Whether this peer has heard more of our present stream than we remember to have said."""
+    state = d.state
+    return bool(m.seen_sequence) and (
+        m.seen_stream == state.own_stream and m.seen_sequence >= state.next_sequence.get(origin.uri, 1)
+    )
+
+
+def renew_stream(d: Draft) -> None:
+    """Number from now on in a stream that nobody has heard: unix milliseconds, always rising."""
+    stream_id = max(d.state.own_stream + 1, d.now // 1000)
+    d.facts += [("stream_id", str(stream_id)), ("put_back", "")]
+    d.act(RenewStream(stream_id=stream_id))

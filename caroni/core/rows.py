@@ -65,6 +65,9 @@ class Peer(Row, frozen=True, kw_only=True):
     presence_number: int = 0
     #: when the open requests were last put to it directly
     asked_at: int = 0
+    #: when a report of its jobs was last asked for, and when the last full one came
+    report_asked_at: int = 0
+    reported_at: int = 0
 
     @property
     def key(self) -> str:

@@ -107,7 +107,8 @@ TRANSITIONS: dict[type[StrEnum], dict[StrEnum, frozenset[StrEnum]]] = {
         _W.CANCELLING: frozenset({_W.CANCELLED}),
     },
     StepState: {
-        _S.WAITING: frozenset({_S.FULFILLING, _S.CANCELLED}),
+        # HELD: an at-most-once step after a restore; FAILED: an operator gives the step up
+        _S.WAITING: frozenset({_S.FULFILLING, _S.HELD, _S.FAILED, _S.CANCELLED}),
         # a late success of an earlier attempt may complete a step in any live state
         _S.FULFILLING: frozenset({_S.FULFILLED, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.HELD}),
         _S.FULFILLED: frozenset({_S.RUNNING, _S.WAITING, _S.COMPLETED, _S.FAILED, _S.HELD, _S.CANCELLED}),

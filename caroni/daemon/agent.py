@@ -11,14 +11,14 @@ import msgspec
 import structlog
 
 from caroni.core.agent import routes
-from caroni.core.agent.jobs import reconnected
+from caroni.core.agent.availability import presence
 from caroni.core.agent.state import (
     STARTED,
     AgentDraft,
     AgentPolicy,
     AgentSettings,
     AgentState,
-    ForgetJob,
+    Announce,
     JobExited,
     JobStarted,
     JobType,
@@ -31,10 +31,10 @@ from caroni.core.agent.state import (
     Terms,
     evictable,
 )
+from caroni.core.commands import AgentCommand
 from caroni.core.cwltypes import is_optional
 from caroni.core.draft import ALL_MANAGERS, Action, Dice, Draft, Event, Origin
 from caroni.core.messages import (
-    AgentPresence,
     FailureClass,
     JobFulfillmentRequest,
     JobLogChunk,
@@ -44,7 +44,7 @@ from caroni.core.messages import (
 from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
 from caroni.core.states import AgentJobState
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say, log_event
+from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken
 from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec
@@ -54,6 +54,8 @@ from caroni.plugins.manager import Plugins, StagingFailed
 from caroni.services.definitions import definition_files, definition_row
 
 log = structlog.get_logger()
+
+_COMMANDS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AgentCommand)
 
 #: the most of a log that one message carries, bytes
 LOG_CHUNK = 64 * 1024
@@ -73,10 +75,6 @@ def boot_id() -> bytes:
         return bytes.fromhex(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""))
     except (OSError, ValueError):
         return b""
-
-
-class Connected(msgspec.Struct, frozen=True):
-    """The bus is connected again."""
 
 
 class DefinitionsChanged(msgspec.Struct, frozen=True):
@@ -116,6 +114,7 @@ class AgentRole:
         self._worker: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._happen: Callable[[Any], None] = lambda event: None
+        self._on_announce: Callable[[], None] = lambda: None
         self._boot_id = boot_id()
         self._number = 0
 
@@ -132,9 +131,9 @@ class AgentRole:
 
     async def load(self) -> None:
         live = await self._store.load_live_agent()
-        for job_uuid, error in live.broken:
-            log.error("job cannot be read: left alone", job=job_uuid.hex(), error=error)
+        await quarantine_broken(self._store, "job", live.broken, self._clock.now())
         state = AgentState(self._settings, self._policy)
+        state.boot_id = self._boot_id
         order = {row_type: place for place, row_type in enumerate(state.tables)}
         state.load(sorted(live.rows, key=lambda row: order[type(row)]))
         self._state = state
@@ -206,13 +205,17 @@ class AgentRole:
     def needs(self, sender: str, message: Message) -> list[Need]:
         return routes.needs(self._state, sender, message)
 
+    def contact(self, draft: Draft, origin: Origin, sequence: int) -> None:
+        routes.contact(cast("AgentDraft", draft), origin, sequence)
+
+    def operate(self, draft: Draft, args: str) -> dict[str, Any]:
+        return routes.operate(cast("AgentDraft", draft), decode_command(args, _COMMANDS))
+
     def handle(self, draft: Draft, origin: Origin, message: Message) -> bool:
         return routes.handle(cast("AgentDraft", draft), origin, message)
 
     def happened(self, draft: Draft, event: Any) -> None:
-        if isinstance(event, Connected):
-            reconnected(cast("AgentDraft", draft))
-        elif not isinstance(event, DefinitionsChanged):
+        if not isinstance(event, DefinitionsChanged):
             routes.happened(cast("AgentDraft", draft), event)
 
     def fire(self, draft: Draft, row_type: type[Row], key: Hashable) -> None:
@@ -254,9 +257,13 @@ class AgentRole:
 
     # --- actions -----------------------------------------------------------------------------
 
-    async def start(self, happen: Callable[[Any], None]) -> None:
-        """Start the executors and take up the jobs that may still run (their rows are loaded)."""
+    async def start(self, happen: Callable[[Any], None], announce: Callable[[], None]) -> None:
+        """Start the executors and take up the jobs that may still run (their rows are loaded).
+
+        ``happen`` takes what the executors report, ``announce`` has :meth:`announce` called soon.
+        """
         self._happen = happen
+        self._on_announce = announce
         for executor in self._executors.values():
             await executor.start(self)
         jobs = [
@@ -295,8 +302,9 @@ class AgentRole:
                     await self._attempt(self._signal(action))
                 elif isinstance(action, SendLog) and self._log_tail:
                     self._spawn(self._send_log(action))
-                elif isinstance(action, ForgetJob):
-                    pass  # the files stay for their retention; ``sweep`` removes them
+                elif isinstance(action, Announce):
+                    self._on_announce()
+                # ForgetJob: the files stay for their retention; ``sweep`` removes them
             if starts:
                 await self._attempt(self._launch(starts))
 
@@ -475,16 +483,17 @@ class AgentRole:
 
     # --- presence, logs, end -----------------------------------------------------------------
 
-    async def announce(self, state: PresenceState = PresenceState.ONLINE) -> None:
-        """Tell the managers that are listening that this agent is here, and what it can run."""
-        self._number = max(self._number + 1, self._clock.now() // 1000)
-        presence = AgentPresence(
-            state=state,
-            job_types=tuple(self.job_types)[:1000],
-            boot_id=self._boot_id,
-            number=self._number,
-        )
-        await self._say(ALL_MANAGERS, presence, b"")
+    async def announce(self, *, leaving: bool = False) -> None:
+        """Tell the managers that are listening whether this agent takes work, and what it can run.
+
+        ``leaving``: the daemon is about to stop; an absence that was announced stays announced.
+        """
+        now = self._clock.now()
+        self._number = max(self._number + 1, now // 1000)
+        said = presence(self._state, now, self._boot_id, self._number)
+        if leaving and said.state is not PresenceState.OFFLINE:
+            said = msgspec.structs.replace(said, state=PresenceState.OFFLINE, draining_for=0)
+        await self._say(ALL_MANAGERS, said, b"")
 
     def tell(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -17,17 +17,19 @@ from typing import Any
 import msgspec
 import structlog
 
-from caroni.core.draft import Dice, Draft, Origin
+from caroni.core.clockjump import ClockJumped
+from caroni.core.draft import Dice, Draft, Origin, RenewStream
 from caroni.core.messages import AgentPresence, JobLogChunk, Message
-from caroni.core.peers import contact
 from caroni.core.rows import Row
+from caroni.daemon.clock import JumpWatch
 from caroni.daemon.outbox import Outbox, ledger_item
 from caroni.daemon.ports import Bus, Clock, Delivery
 from caroni.daemon.role import Role
-from caroni.errors import MessageRejected, TransientError
+from caroni.daemon.suspects import MAX_TRIES, Suspects
+from caroni.errors import CommandRefused, MessageRejected, TransientError
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Store
-from caroni.model.unit import LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
+from caroni.model.unit import CommandDone, CommandState, LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
 from caroni.trust.certificates import urn_of
 from caroni.wire.codec import encode
 from caroni.wire.envelope import Item, Opened, Opener, Parked, Refused, permit
@@ -60,6 +62,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     step_index: int | None = None
 
 
+class Commanded(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's command from the database: decided, and recorded as done, in one unit of work."""
+
+    id: int
+    kind: str
+    args: str
+
+
 class _Taken(msgspec.Struct, kw_only=True):
     """What one unit of work has in hand."""
 
@@ -67,6 +77,8 @@ class _Taken(msgspec.Struct, kw_only=True):
     local: list[Any]
     timers: list[tuple[type[Row], Hashable]] = []
     drain: bool = False
+    #: its one delivery is acknowledged and not worked on
+    condemned: bool = False
 
 
 class Engine:
@@ -83,6 +95,7 @@ class Engine:
         clock: Clock,
         dice: Dice,
         wake: asyncio.Event,
+        jumps: JumpWatch | None = None,
     ) -> None:
         self.role = role
         self.observers: list[Callable[[Seen], None]] = []
@@ -102,6 +115,8 @@ class Engine:
         self._one_by_one = 0
         self._trouble = 0.0
         self._parked = ParkingLot()
+        self._jumps = jumps
+        self._suspects = Suspects(store)
         self._logged: dict[str, int] = {}
 
     # --- in ----------------------------------------------------------------------------------
@@ -173,7 +188,12 @@ class Engine:
         unit = Unit(now=now)
         draft = self.role.draft(now, self._dice)
         rows: list[OutboxRow] = []
+        state = self.role.state
+        self._outbox.begin()
+        state.own_stream, state.next_sequence = self._outbox.stream_id, self._outbox.sequences
         try:
+            if any(delivery.redelivered for delivery in taken.deliveries):
+                await self._look_out(taken, unit)
             opened = self._open(taken, unit)
             opened = await self._without_repeats(opened)
             await self._load(opened)
@@ -183,10 +203,15 @@ class Engine:
                 return self.role.locate(draft, conversation_id)
 
             unit.rows = draft.changes()
+            unit.settings.update(draft.facts)
+            for action in draft.actions:
+                if isinstance(action, RenewStream):
+                    self._outbox.renew(action.stream_id, unit)
             rows = self._outbox.compose(draft.messages, unit, locate)
             if taken.drain:
                 rows += await self._outbox.drain(unit)
             self._outbox.ride_along(unit)
+            self._suspects.clear(taken.deliveries, unit)
             await self._store.commit(unit)
         except Exception as error:
             draft.rollback()
@@ -197,6 +222,7 @@ class Engine:
         self._trouble = 0.0
         self._one_by_one = max(0, self._one_by_one - 1)
         self._outbox.rode_along(unit)
+        self._suspects.cleared(unit)
         self._evict(unit)
         self._outbox.publish(rows)
         if taken.deliveries:
@@ -217,6 +243,10 @@ class Engine:
 
     def _take(self) -> _Taken:
         limit = 1 if self._one_by_one else MAX_ENVELOPES
+        by = self._jumps.jumped(self._clock.now()) if self._jumps is not None else 0
+        if by:  # before any timer fires by the new time
+            self._local.appendleft(ClockJumped(by=by))
+            return _Taken(deliveries=[], local=[self._local.popleft()])
         if self._parked:
             self._arrived.extend(_again(one) for one in self._parked.due(self._clock.now()))
         deliveries = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
@@ -233,9 +263,34 @@ class Engine:
 
     # --- the steps ---------------------------------------------------------------------------
 
+    async def _look_out(self, taken: _Taken, unit: Unit) -> None:
+        """Set aside what has killed this daemon before; take alone what may have."""
+        tries = await self._suspects.tries(taken.deliveries)
+        if len(taken.deliveries) > 1 and max(tries) > 0:
+            self._one_by_one = max(self._one_by_one, len(taken.deliveries))
+            self._arrived.extendleft(reversed(taken.deliveries[1:]))
+            del taken.deliveries[1:]
+        if tries[0] < MAX_TRIES:
+            return
+        log.error("message ended this daemon before: set aside", tries=tries[0], see="caroni quarantine list")
+        unit.quarantine.append(
+            QuarantineRow(
+                key=self._dice.getrandbits(128).to_bytes(16, "big"),
+                kind="envelope",
+                body=taken.deliveries[0].body,
+                reason="POISON",
+                error=f"the daemon ended {tries[0]} times while it was working on this message",
+                first_at=unit.now,
+                last_at=unit.now,
+            )
+        )
+        taken.condemned = True
+
     def _open(self, taken: _Taken, unit: Unit) -> list[tuple[Delivery, Opened]]:
         """Verify before anything is parsed. A refusal is a verdict, counted and acknowledged."""
         opened: list[tuple[Delivery, Opened]] = []
+        if taken.condemned:
+            return opened
         messages = 0
         for position, delivery in enumerate(taken.deliveries):
             try:
@@ -326,7 +381,8 @@ class Engine:
         seen: list[Seen] = []
         for delivery, one in opened:
             origin = Origin(uri=one.sender, stream_id=one.stream_id)
-            contact(draft, origin, one.sequence)
+            contact = partial(self.role.contact, draft, origin, one.sequence)
+            self._guarded(draft, "contact", contact)
             ledger = []
             for item in one.items:
                 draft.cause = item.message_id
@@ -353,13 +409,30 @@ class Engine:
                 self._keep(delivery, one, ledger, unit)
         draft.cause = b""
         for event in taken.local:
-            self._guarded(draft, type(event).__name__, partial(self.role.happened, draft, event))
+            if isinstance(event, Commanded):
+                unit.commands.append(self._carry_out(draft, event, unit.now))
+            else:
+                self._guarded(draft, type(event).__name__, partial(self.role.happened, draft, event))
         for row_type, key in taken.timers:
             fire = partial(self.role.fire, draft, row_type, key)
             if not self._guarded(draft, f"timer of {row_type.__name__}", fire):
                 self.role.state.timers.set(row_type, key, unit.now + FAULTY_TIMER)
         self._guarded(draft, "settle", partial(self._settle, draft))
         return seen
+
+    def _carry_out(self, draft: Draft, command: Commanded, now: int) -> CommandDone:
+        mark = draft.mark()
+        try:
+            result: Any = self.role.operate(draft, command.args)
+            state: CommandState = "done"
+        except CommandRefused as refusal:
+            draft.rollback(mark)
+            result, state = str(refusal), "failed"
+        except Exception as bug:
+            draft.rollback(mark)
+            log.exception("command failed: please report this", command=command.kind)
+            result, state = f"internal error: {type(bug).__name__}: {bug}", "failed"
+        return CommandDone(id=command.id, state=state, result=msgspec.json.encode(result).decode(), at=now)
 
     def _settle(self, draft: Draft) -> None:
         self._more = self.role.settle(draft)
@@ -372,6 +445,10 @@ class Engine:
                 raise item.error
             assert item.message is not None
             permit(one.role, item.message)
+            if item.conversation_id:
+                origin = Origin(
+                    uri=origin.uri, stream_id=origin.stream_id, conversation_id=item.conversation_id
+                )
             if not self.role.handle(draft, origin, item.message):
                 raise MessageRejected("E_ROLE", "this role has no use for it")
             return True

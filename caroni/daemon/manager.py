@@ -9,6 +9,7 @@ from typing import Any, cast
 import msgspec
 import structlog
 
+from caroni.core.commands import ManagerCommand
 from caroni.core.draft import Action, Dice, Draft, Event, Origin
 from caroni.core.manager import routes
 from caroni.core.manager.state import (
@@ -24,7 +25,7 @@ from caroni.core.messages import JobFulfillmentOffer, JobFulfillmentRequest, Mes
 from caroni.core.rows import Offer, Request, Row, Step, Workflow
 from caroni.cwl import plan_from_json
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say, log_event
+from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken
 from caroni.daemon.status import status_update
 from caroni.errors import CaroniError, TransientError
 from caroni.model.store import Store
@@ -32,6 +33,8 @@ from caroni.plugins.hookspecs import OfferView
 from caroni.plugins.manager import Plugins
 
 log = structlog.get_logger()
+
+_COMMANDS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(ManagerCommand)
 
 #: plans kept although no live workflow pins them
 SPARE_PLANS = 100
@@ -83,10 +86,10 @@ class ManagerRole:
 
     async def load(self) -> None:
         live = await self._store.load_live_manager()
-        for workflow_uuid, error in live.broken:
-            log.error("workflow cannot be read: left alone", workflow=workflow_uuid.hex(), error=error)
+        await quarantine_broken(self._store, "workflow", live.broken, self._clock.now())
         state = ManagerState(self._settings, self._policy, self._clock.now())
         state.plans = self._state.plans
+        state.hold_until = int((await self._store.settings()).get("hold_until") or 0)
         order = {row_type: place for place, row_type in enumerate(state.tables)}
         rows = sorted(live.rows, key=lambda row: order[type(row)])
         lost = await self._load_plans(state, [row for row in rows if isinstance(row, Workflow)])
@@ -151,6 +154,12 @@ class ManagerRole:
 
     def needs(self, sender: str, message: Message) -> list[Need]:
         return routes.needs(self._state, sender, message)
+
+    def contact(self, draft: Draft, origin: Origin, sequence: int) -> None:
+        routes.contact(cast("ManagerDraft", draft), origin, sequence)
+
+    def operate(self, draft: Draft, args: str) -> dict[str, Any]:
+        return routes.operate(cast("ManagerDraft", draft), decode_command(args, _COMMANDS))
 
     def handle(self, draft: Draft, origin: Origin, message: Message) -> bool:
         return routes.handle(cast("ManagerDraft", draft), origin, message)

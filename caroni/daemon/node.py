@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import psutil
 import structlog
 
-from caroni.core.agent.state import AgentPolicy, AgentSettings
+from caroni.core.agent import state as agent_state
+from caroni.core.agent.state import AgentPolicy, AgentSettings, Connected
+from caroni.core.clockjump import ClockJumped, newest_instant
+from caroni.core.manager import state as manager_state
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard
-from caroni.core.messages import PresenceState
-from caroni.daemon.agent import AgentRole, Connected, DefinitionsChanged
+from caroni.daemon.agent import AgentRole, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
+from caroni.daemon.clock import JUMP, JumpWatch
 from caroni.daemon.dice import SystemDice
-from caroni.daemon.engine import Engine
+from caroni.daemon.engine import Commanded, Engine
 from caroni.daemon.manager import ManagerRole
 from caroni.daemon.outbox import Outbox
 from caroni.daemon.ports import Bus, Clock, QueueSpec
@@ -82,6 +85,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Node:
     """A manager or an agent between ``start`` and ``stop``."""
 
+    #: commands that are carried out here; the others are decided by the engine
+    COMMANDS: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(
         self,
         *,
@@ -117,6 +123,8 @@ class Node:
         self._dice = dice
         self._wake = wake
         self._tasks: list[asyncio.Task[None]] = []
+        #: commands that the engine has and that are not done yet
+        self._handed_on: set[int] = set()
         self.engine: Engine
         self.role: ManagerRole | AgentRole
 
@@ -131,6 +139,7 @@ class Node:
             clock=self.clock,
             dice=self._dice,
             wake=self._wake,
+            jumps=JumpWatch(self.clock.now()),
         )
 
     # --- life --------------------------------------------------------------------------------
@@ -143,12 +152,24 @@ class Node:
             with contextlib.suppress(MessageRejected):
                 self.opener.learn(certificate)
         self._check_limits()
+        await self._recover()
         await self._before_listening()
         self._tasks.append(asyncio.create_task(self.engine.run(), name=f"engine of {self.identity.uri}"))
         await self.bus.start(self._queues(), self.engine.deliver, self._connected)
         self._tasks.append(asyncio.create_task(self._commands()))
         self._tasks.append(asyncio.create_task(self._sweeps()))
         self._tasks.append(asyncio.create_task(self._checks()))
+
+    async def _recover(self) -> None:
+        """What the rows say about the time that this process was not there; decided before anything else."""
+        newest, now = newest_instant(self.role.state), self.clock.now()
+        if newest > now + JUMP:
+            self.engine.happen(ClockJumped(by=now - newest))
+        put_back = bool((await self.store.settings()).get("put_back"))
+        self.engine.happen(self._started(put_back))
+
+    def _started(self, put_back: bool) -> Any:
+        raise NotImplementedError
 
     async def _before_listening(self) -> None:
         """What a role does once its rows are loaded."""
@@ -184,7 +205,15 @@ class Node:
     async def _commands(self) -> None:
         while True:
             try:
-                done = [await self._command(c.id, c.kind, c.args) for c in await self.store.new_commands()]
+                new = await self.store.new_commands()
+                self._handed_on &= {c.id for c in new}
+                done = []
+                for c in new:
+                    if c.kind in self.COMMANDS:
+                        done.append(await self._command(c.id, c.kind, c.args))
+                    elif c.id not in self._handed_on:
+                        self._handed_on.add(c.id)
+                        self.engine.happen(Commanded(id=c.id, kind=c.kind, args=c.args))
                 if done:
                     await self.store.commit(Unit(now=self.clock.now(), commands=done))
             except Exception as error:
@@ -275,12 +304,17 @@ class ManagerNode(Node):
             )
         )
 
+    def _started(self, put_back: bool) -> manager_state.Started:
+        return manager_state.Started(put_back=put_back)
+
     def _queues(self) -> Sequence[QueueSpec]:
         return manager_queues(short_id(self.identity.uri))
 
 
 class AgentNode(Node):
     """An agent."""
+
+    COMMANDS = frozenset({"reload-definitions"})
 
     role: AgentRole
 
@@ -318,6 +352,9 @@ class AgentNode(Node):
             )
         )
 
+    def _started(self, put_back: bool) -> agent_state.Started:
+        return agent_state.Started(put_back=put_back)
+
     def _keys(self) -> list[str]:
         return [broadcast_key(name).rpartition(".")[2] for name in self.role.job_types]
 
@@ -326,7 +363,7 @@ class AgentNode(Node):
         return agent_queues(short_id(self.identity.uri), self._keys(), plain=plain)
 
     async def _before_listening(self) -> None:
-        await self.role.start(self.engine.happen)
+        await self.role.start(self.engine.happen, self._announce.set)
 
     async def start(self) -> None:
         await super().start()
@@ -368,4 +405,4 @@ class AgentNode(Node):
     async def goodbye(self) -> None:
         """Tell managers that this agent goes (a clean stop)."""
         if self.bus.connected:
-            await self.role.announce(PresenceState.OFFLINE)
+            await self.role.announce(leaving=True)

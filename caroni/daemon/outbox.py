@@ -91,7 +91,7 @@ class Outbox:
         self._sealer = sealer
         self._clock = clock
         self._dice = dice
-        self._stream_id = stream_id
+        self.stream_id = stream_id
         self._wake = wake
         self._on_unheard = on_unheard
         #: envelopes that have not left, in memory or in the database
@@ -99,8 +99,9 @@ class Outbox:
         self._slots = asyncio.Semaphore(in_flight)
         self._fingerprint = sealer.signer.fingerprint.hex()
         self._reply_to = topic_of(sealer.own_uri)
-        self._sequences: dict[str, int] = {}
-        self._sequences_before: dict[str, int] = {}
+        #: the next number in our stream, by recipient
+        self.sequences: dict[str, int] = {}
+        self._before: tuple[int, dict[str, int]] = (stream_id, {})
         self._publishing: dict[bytes, asyncio.Task[None]] = {}
         self._sent: list[bytes] = []
         self._retries: list[OutboxRetry] = []
@@ -115,15 +116,24 @@ class Outbox:
 
     async def load(self) -> None:
         """Take up where the last process ended."""
-        self._sequences = await self._store.sequences()
+        self.sequences = await self._store.sequences()
         self.unsent = await self._store.count_outbox()
         self.look_again()
 
     # --- in the unit of work ---------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """A unit of work begins; ``undo`` goes back to here."""
+        self._before = (self.stream_id, dict(self.sequences))
+
+    def renew(self, stream_id: int, unit: Unit) -> None:
+        """Number what is sealed from this unit on in a new stream, from one for everybody."""
+        self.stream_id = stream_id
+        self.sequences = dict.fromkeys(self.sequences, 1)
+        unit.sequences.update(self.sequences)
+
     def compose(self, messages: Sequence[Outgoing], unit: Unit, locate: Locate) -> list[OutboxRow]:
         """Group the messages of a unit by audience and routing key into envelopes; add them to ``unit``."""
-        self._sequences_before = dict(self._sequences)
         groups: dict[tuple[str, str], list[tuple[Part, LedgerItem]]] = {}
         for outgoing in messages:
             message = outgoing.message
@@ -147,7 +157,7 @@ class Outbox:
 
     def undo(self) -> None:
         """The unit was not committed: its sequence numbers are unused, what it drained has not left."""
-        self._sequences = dict(self._sequences_before)
+        self.stream_id, self.sequences = self._before
         self.look_again()
 
     def _id(self) -> bytes:
@@ -193,8 +203,8 @@ class Outbox:
     def _seal(self, row: OutboxRow, payload: Payload, unit: Unit, items: tuple[LedgerItem, ...]) -> OutboxRow:
         sequence = 0
         if row.peer not in (ALL_AGENTS, ALL_MANAGERS):
-            sequence = self._sequences.get(row.peer, 1)
-            self._sequences[row.peer] = sequence + 1
+            sequence = self.sequences.get(row.peer, 1)
+            self.sequences[row.peer] = sequence + 1
             unit.sequences[row.peer] = sequence + 1
         sealed = self._sealer.seal(
             payload,
@@ -203,7 +213,7 @@ class Outbox:
             row.conversation_id,
             row.in_reply_to,
             unit.now,
-            self._stream_id,
+            self.stream_id,
             sequence,
         )
         unit.ledger.append(
@@ -218,7 +228,7 @@ class Outbox:
                 items=items,
             )
         )
-        return msgspec.structs.replace(row, sealed=sealed, stream_id=self._stream_id, sequence=sequence)
+        return msgspec.structs.replace(row, sealed=sealed, stream_id=self.stream_id, sequence=sequence)
 
     def ride_along(self, unit: Unit) -> None:
         """Add what became of earlier envelopes to this unit."""
@@ -319,7 +329,7 @@ class Outbox:
         message_id = self._id()
         payload = pack([Part(message_id, conversation_id, b"", type_url, value)])
         sealed = self._sealer.seal(
-            payload, to, message_id, conversation_id, b"", self._clock.now(), self._stream_id, 0
+            payload, to, message_id, conversation_id, b"", self._clock.now(), self.stream_id, 0
         )
         with contextlib.suppress(TransientError):
             await self._bus.publish(

@@ -6,18 +6,34 @@ import logging
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from caroni.core.draft import Action, Dice, Draft, Event, Origin, State
 from caroni.core.messages import Message
 from caroni.core.rows import Row
+from caroni.errors import CommandRefused
 from caroni.logs import caused_by
+from caroni.model.store import Store
+from caroni.model.unit import QuarantineRow, Unit
 
 log = structlog.get_logger()
 
 #: what happens for every job is only interesting to who looks closely
 _QUIET = frozenset({"job_accepted", "job_ended", "step_completed"})
-_LOUD = frozenset({"job_failed", "step_failed", "step_held", "workflow_failed"})
+_LOUD = frozenset(
+    {
+        "clock_jumped",
+        "database_was_put_back",
+        "job_failed",
+        "orphan_job",
+        "peer_was_put_back",
+        "request_unanswered",
+        "step_failed",
+        "step_held",
+        "workflow_failed",
+    }
+)
 
 Need = tuple[type[Row], Hashable]
 
@@ -35,6 +51,34 @@ def log_event(event: Event) -> None:
     shown = {k: v.hex() if isinstance(v, bytes) else v for k, v in event.fields.items()}
     with caused_by(event.cause):
         log.log(level, event.kind.replace("_", " "), **shown)
+
+
+def decode_command(args: str, commands: msgspec.json.Decoder[Any]) -> Any:
+    """The command that a row of the command table holds.
+
+    Raises:
+        CommandRefused: this role has no such command, or its arguments cannot be read.
+    """
+    try:
+        return commands.decode(args)
+    except msgspec.MsgspecError as error:
+        raise CommandRefused(f"not a command of this daemon: {error}") from error
+
+
+async def quarantine_broken(store: Store, kind: str, broken: Sequence[tuple[bytes, str]], now: int) -> None:
+    """What cannot be read is shown to the operator and left alone; everything else goes on."""
+    rows = []
+    for key, error in broken:
+        log.error(
+            f"{kind} cannot be read: left alone", id=key.hex(), error=error, see="caroni quarantine list"
+        )
+        rows.append(
+            QuarantineRow(
+                key=key, kind=kind, reason="UNREADABLE", error=error[:1000], first_at=now, last_at=now
+            )
+        )
+    if rows:
+        await store.commit(Unit(now=now, quarantine=rows))
 
 
 class Role(Protocol):
@@ -55,6 +99,14 @@ class Role(Protocol):
 
     def draft(self, now: int, dice: Dice) -> Draft:
         """A new unit of work over the memory."""
+        ...
+
+    def contact(self, draft: Draft, origin: Origin, sequence: int) -> None:
+        """A verified envelope of this sender is here, whatever is in it."""
+        ...
+
+    def operate(self, draft: Draft, args: str) -> dict[str, Any]:
+        """Carry out an operator's command; ``CommandRefused`` says why not."""
         ...
 
     def needs(self, sender: str, message: Message) -> list[Need]:

@@ -95,6 +95,8 @@ class Statements:
         )
         self.command = sql("UPDATE command SET state = ?, result = ?, done_at = ? WHERE id = ?")
         self.setting = dialect.upsert("setting", ("key", "value"), ("key",))
+        self.suspect = dialect.upsert("suspect", ("digest", "tries", "last_at"), ("digest",))
+        self.cleared = sql("DELETE FROM suspect WHERE digest = ?")
         self.tombstone = dialect.upsert("tombstone", ("table", "key", "at", "rev"), ("table", "key"))
 
     def of(self, unit: Unit, rev: int, rejected: int) -> tuple[list[Statement], int]:
@@ -130,6 +132,11 @@ class Statements:
             made.append((self.command, done))
         if unit.settings:
             made.append((self.setting, [(k, escape(v)) for k, v in unit.settings.items()]))
+        if unit.suspects:
+            tries = [(digest.hex(), n, unit.now) for digest, n in unit.suspects.items()]
+            made.append((self.suspect, tries))
+        if unit.cleared:
+            made.append((self.cleared, [(digest.hex(),) for digest in unit.cleared]))
         return made, rev
 
     def _deletes(self, made: list[Statement], unit: Unit, rev: int) -> int:

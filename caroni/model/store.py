@@ -143,6 +143,15 @@ class Store:
         rows = await self._database.fetch(query, dialect.texts(id_.hex() for _, id_ in ids))
         return {(row[0], bytes.fromhex(row[1])) for row in rows}.intersection(ids)
 
+    async def suspects(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """How often deliveries of these digests were begun without an end; the others are left out."""
+        if not digests:
+            return {}
+        dialect = self._database.dialect
+        query = f"SELECT digest, tries FROM suspect WHERE {dialect.any_of('digest')}"  # noqa: S608
+        rows = await self._database.fetch(query, dialect.texts(digest.hex() for digest in digests))
+        return {bytes.fromhex(row[0]): int(row[1]) for row in rows}
+
     async def load_slice(self, keys: Collection[SliceKey]) -> list[Row]:
         """Rows that are not in memory, by ``(row class, natural key)``, and what decisions on them need.
 

@@ -181,5 +181,9 @@ class Unit(msgspec.Struct, kw_only=True):
     rejects: list[RejectRow] = []
     commands: list[CommandDone] = []
     settings: dict[str, str] = {}
+    #: digest of a delivery -> how often it was begun
+    suspects: dict[bytes, int] = {}
+    #: digests of deliveries that have ended
+    cleared: list[bytes] = []
     #: wall microseconds, for tombstones
     now: int = 0

@@ -40,7 +40,8 @@ from caroni.core.messages import (
     Json,
     ResourceUse,
 )
-from caroni.core.rows import AgentInput, AgentJob, AgentOffer, AgentOutput
+from caroni.core.peers import heard_of, renew_stream, was_put_back
+from caroni.core.rows import AgentInput, AgentJob, AgentOffer, AgentOutput, Peer
 from caroni.core.states import AgentJobState, advance
 
 _STATUS = {
@@ -206,6 +207,8 @@ def settle(d: AgentDraft) -> None:
     The manager with the fewest running jobs is next, so that nobody's thousand jobs starve another's one.
     """
     state = d.state
+    if not state.queue or state.closed_until(d.now):
+        return
     while state.queue and state.running < d.settings.slots:
         chosen: AgentJob | None = None
         fewest = -1
@@ -252,7 +255,16 @@ def on_started(d: AgentDraft, event: JobStarted) -> None:
     job = d.get(AgentJob, event.key)
     if job is None or job.state is not AgentJobState.STARTING:
         return
-    _move(d, replace(job, started_at=event.at or d.now), AgentJobState.RUNNING)
+    _move(d, replace(job, started_at=event.at or d.now, due=_lost_at(d, job)), AgentJobState.RUNNING)
+
+
+def _lost_at(d: AgentDraft, job: AgentJob) -> int:
+    """When a running job is stopped for want of word from its manager; 0: it is kept."""
+    job_type = d.state.job_types.get(job.job_type)
+    if job_type is None or not job_type.stop_after:
+        return 0
+    peer = d.get(Peer, job.manager)
+    return max(peer.last_contact if peer is not None else 0, job.created_at) + job_type.stop_after
 
 
 def on_exited(d: AgentDraft, event: JobExited) -> None:
@@ -268,7 +280,10 @@ def on_exited(d: AgentDraft, event: JobExited) -> None:
     job = replace(
         job,
         exit_code=event.exit_code,
-        failure_class=event.failure_class if state is AgentJobState.FAILED else job.failure_class,
+        failure_class={
+            AgentJobState.FAILED: event.failure_class,
+            AgentJobState.KILLED: job.failure_class,
+        }.get(state, FailureClass.UNSPECIFIED),
         manifest={name: value_digest(value) for name, value in event.outputs.items()},
         stdout_tail=event.stdout_tail,
         stderr_tail=event.stderr_tail,
@@ -282,8 +297,16 @@ def on_exited(d: AgentDraft, event: JobExited) -> None:
     d.note("job_ended", job=job.job_uuid, job_type=job.job_type, state=str(state), exit_code=job.exit_code)
 
 
-def kill(d: AgentDraft, job: AgentJob, why: str) -> None:
-    """Stop a job wherever it is; one that has ended says how it ended."""
+def kill(
+    d: AgentDraft, job: AgentJob, why: str, failure_class: FailureClass = FailureClass.UNSPECIFIED
+) -> None:
+    """Stop a job wherever it is; one that has ended says how it ended.
+
+    ``failure_class`` says on whose behalf, if it is not the manager's: it decides against which budget of
+    the step the attempt counts.
+    """
+    if job.state not in ENDED:
+        job = replace(job, failure_class=failure_class)
     if job.state in (AgentJobState.PENDING, AgentJobState.QUEUED):
         _move(d, replace(job, kill_info=why[:300]), AgentJobState.KILLED, why[:300])
     elif job.state in (AgentJobState.STARTING, AgentJobState.RUNNING, AgentJobState.PAUSED):
@@ -339,26 +362,36 @@ def on_release(d: AgentDraft, origin: Origin, m: JobRelease) -> None:
     d.act(ForgetJob(key=job.key))
 
 
-def on_pause(d: AgentDraft, origin: Origin, m: JobPause) -> None:
+def pause(d: AgentDraft, job: AgentJob) -> None:
     """Suspend a running job."""
+    _move(d, job, AgentJobState.PAUSED)
+    d.act(SignalJob(key=job.key, kind=SignalKind.PAUSE))
+
+
+def resume(d: AgentDraft, job: AgentJob) -> None:
+    """Let a paused job go on."""
+    _move(d, job, AgentJobState.RUNNING)
+    d.act(SignalJob(key=job.key, kind=SignalKind.RESUME))
+
+
+def on_pause(d: AgentDraft, origin: Origin, m: JobPause) -> None:
+    """Suspend a running job; any other says how it stands."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
         _unknown(d, origin.uri, m.job_uuid)
     elif job.state is AgentJobState.RUNNING:
-        _move(d, job, AgentJobState.PAUSED)
-        d.act(SignalJob(key=job.key, kind=SignalKind.PAUSE))
+        pause(d, job)
     else:
         report(d, job)
 
 
 def on_resume(d: AgentDraft, origin: Origin, m: JobResume) -> None:
-    """Let a suspended job go on."""
+    """Let a suspended job go on; any other says how it stands."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
         _unknown(d, origin.uri, m.job_uuid)
     elif job.state is AgentJobState.PAUSED:
-        _move(d, job, AgentJobState.RUNNING)
-        d.act(SignalJob(key=job.key, kind=SignalKind.RESUME))
+        resume(d, job)
     else:
         report(d, job)
 
@@ -371,14 +404,31 @@ def on_log_request(d: AgentDraft, origin: Origin, m: JobLogRequest) -> None:
 
 
 def on_report_request(d: AgentDraft, origin: Origin, m: JobReportRequest) -> None:
-    """Every unreleased job of this manager that is in memory, which is every one there is."""
+    """Tell how we stand; and learn whether we were put back."""
+    if was_put_back(d, origin, m):
+        renew_stream(d)
+        d.note("database_was_put_back")
+    report_all(d, origin.uri, m.report_uuid)
+
+
+def report_all(d: AgentDraft, manager: str, report_uuid: bytes) -> None:
+    """Every unreleased job of a manager that is in memory, which is every one there is."""
     entries = tuple(
         JobReportEntry(job_uuid=job.job_uuid, job_status=_STATUS[job.state], seq=job.seq)
         for job in d.state.tables[AgentJob].values()
-        if isinstance(job, AgentJob) and job.manager == origin.uri and not job.released
+        if isinstance(job, AgentJob) and job.manager == manager and not job.released
     )
+    stream, sequence = heard_of(d, manager)
     d.send(
-        origin.uri, JobReport(report_uuid=m.report_uuid, jobs=entries[:5000], complete=len(entries) <= 5000)
+        manager,
+        JobReport(
+            report_uuid=report_uuid,
+            boot_id=d.state.boot_id,
+            jobs=entries[:5000],
+            complete=len(entries) <= 5000,
+            seen_stream=stream,
+            seen_sequence=sequence,
+        ),
     )
 
 
@@ -391,6 +441,12 @@ def on_job_due(d: AgentDraft, job: AgentJob) -> None:
         wait = min(d.settings.result_resend * 2 ** min(job.tries + 1, 16), d.settings.result_resend_cap)
         job = d.put(replace(job, tries=job.tries + 1, due=d.now + wait))
         report(d, job)
+    elif job.state in (AgentJobState.RUNNING, AgentJobState.PAUSED):
+        lost_at = _lost_at(d, job)
+        if 0 < lost_at <= d.now:
+            kill(d, replace(job, due=0), "its manager has been silent for too long", FailureClass.LOST)
+        else:
+            d.put(replace(job, due=lost_at))
     else:
         d.put(replace(job, due=0))
 

@@ -121,8 +121,12 @@ def _judge(d: AgentDraft, manager: str, m: JobFulfillmentRequest) -> Refusal | T
         return Refusal(reason=DeclineReason.PARAMETERS, message=", ".join(parts))
     if state.short_of:
         return Refusal(reason=DeclineReason.RESOURCES, message=state.short_of, retry_after=5 * MINUTE)
-    if state.draining:
+    if state.availability.draining:
         return Refusal(reason=DeclineReason.DRAINING, message="this agent is draining")
+    if until := state.closed_until(d.now):
+        return Refusal(
+            reason=DeclineReason.SCHEDULE, message="this agent is offline", retry_after=until - d.now
+        )
     load = Load(
         slots=d.settings.slots,
         running=state.running,
@@ -194,8 +198,8 @@ def on_accept(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferAccept) -> No
         why = "no rule allows this manager this job type any more"
     elif offer.state is AgentOfferState.EXPIRED:
         # it is no reservation any more: kept offers must not add up to more than the owner grants
-        if d.state.draining:
-            why = "the offer has expired and this agent is draining"
+        if d.state.availability.draining or d.state.closed_until(d.now):
+            why = "the offer has expired and this agent takes nothing new"
         elif d.state.short_of:
             why = f"the offer has expired: {d.state.short_of}"
         elif d.state.waiting_of.get(origin.uri, 0) >= allowance.max_queued:
@@ -239,6 +243,14 @@ def on_request_withdrawn(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest
     offer = d.get(AgentOffer, key) if key is not None else None
     if offer is not None and offer.state in (AgentOfferState.OPEN, AgentOfferState.EXPIRED):
         d.put(replace(offer, state=advance("offer", offer.state, AgentOfferState.REJECTED), due=0))
+
+
+def revoke_open_offers(d: AgentDraft, why: str) -> None:
+    """Take back what was reserved: nothing new is begun here."""
+    for offer in list(d.state.tables[AgentOffer].values()):
+        if isinstance(offer, AgentOffer) and offer.state is AgentOfferState.OPEN:
+            d.put(replace(offer, state=advance("offer", offer.state, AgentOfferState.REVOKED), due=0))
+            _say_withdrawn(d, offer.manager, offer.request_uuid, offer.offer_uuid, why)
 
 
 def on_offer_due(d: AgentDraft, offer: AgentOffer) -> None:

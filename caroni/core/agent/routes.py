@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from caroni.core.agent import jobs, offers
-from caroni.core.agent.state import AgentDraft, AgentState, JobExited, JobStarted
+from caroni.core import peers
+from caroni.core.agent import availability, jobs, offers, operator
+from caroni.core.agent.state import AgentDraft, AgentState, Connected, JobExited, JobStarted, Started
+from caroni.core.clockjump import ClockJumped, on_clock_jumped
+from caroni.core.commands import AgentCommand
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
@@ -24,7 +27,7 @@ from caroni.core.messages import (
     JobStatusRequest,
     Message,
 )
-from caroni.core.rows import AgentJob, AgentOffer, Row
+from caroni.core.rows import AgentJob, AgentOffer, Availability, Row
 
 #: A row named by what finds it: its key, or ``(manager, request_uuid)`` for an offer.
 Need = tuple[type[Row], Hashable]
@@ -85,12 +88,33 @@ def handle(d: AgentDraft, origin: Origin, m: Message) -> bool:
     return True
 
 
-def happened(d: AgentDraft, event: JobStarted | JobExited) -> None:
-    """Take what the executor reports."""
-    if isinstance(event, JobStarted):
-        jobs.on_started(d, event)
-    else:
-        jobs.on_exited(d, event)
+def contact(d: AgentDraft, origin: Origin, sequence: int) -> None:
+    """A verified envelope of this sender has come, whatever is in it.
+
+    A manager whose database was put back is told what we have of it, before it decides on what we say.
+    """
+    if peers.contact(d, origin, sequence) and peers.role_of(origin.uri) == "manager":
+        jobs.report_all(d, origin.uri, d.new_id())
+
+
+def operate(d: AgentDraft, command: AgentCommand) -> dict[str, Any]:
+    """Carry out an operator's command, or raise ``CommandRefused``."""
+    return operator.operate(d, command)
+
+
+def happened(d: AgentDraft, event: JobStarted | JobExited | Started | Connected | ClockJumped) -> None:
+    """Take what the executor reports, and what happens to this process."""
+    match event:
+        case JobStarted():
+            jobs.on_started(d, event)
+        case JobExited():
+            jobs.on_exited(d, event)
+        case Started():
+            availability.on_started(d, event)
+        case Connected():
+            jobs.reconnected(d)
+        case ClockJumped():
+            on_clock_jumped(d, event)
 
 
 def fire(d: AgentDraft, row_type: type[Row], key: Hashable) -> None:
@@ -100,6 +124,8 @@ def fire(d: AgentDraft, row_type: type[Row], key: Hashable) -> None:
         offers.on_offer_due(d, row)
     elif isinstance(row, AgentJob):
         jobs.on_job_due(d, row)
+    elif isinstance(row, Availability):
+        availability.on_due(d, row)
 
 
 def settle(d: AgentDraft) -> bool:

@@ -23,6 +23,7 @@ from caroni.core.rows import (
     AgentJob,
     AgentOffer,
     AgentOutput,
+    Availability,
     JobKey,
     OfferKey,
     Row,
@@ -49,6 +50,8 @@ class JobType(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, CwlType] = {}
     #: inputs that a request must promise
     required: frozenset[str] = frozenset()
+    #: a job of this type is stopped when its manager has been silent for so long (0 = it is kept)
+    stop_after: int = 0
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +106,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that belong to the resource's owner, as plain functions without side effects.
 
+    ``window(now)``: start and end of the absence that the schedule has now or next, (0, 0) for none.
     ``allow(manager, job_type)``: what this manager may have, or None (deny unless allowed).
     ``decide(manager, request, job_type, load)``: a refusal, terms of an offer, or None for the usual
     ones; plugins come in here.
@@ -110,6 +114,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     allow: Callable[[str, str], Allowance | None]
     decide: Callable[[str, JobFulfillmentRequest, JobType, Load], Refusal | Terms | None]
+    window: Callable[[int], tuple[int, int]] = lambda now: (0, 0)
 
 
 class StartJob(Action, frozen=True, kw_only=True):
@@ -139,6 +144,10 @@ class ForgetJob(Action, frozen=True, kw_only=True):
     key: JobKey
 
 
+class Announce(Action, frozen=True, kw_only=True):
+    """Tell the managers at once whether this agent is online, draining or away."""
+
+
 class SendLog(Action, frozen=True, kw_only=True):
     """Send a part of a job's log, where policy allows it (transient, not decided here)."""
 
@@ -147,6 +156,16 @@ class SendLog(Action, frozen=True, kw_only=True):
     stream: str
     offset: int
     max_bytes: int
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """This process has loaded its rows and begins to work; ``put_back``: they are those of a backup."""
+
+    put_back: bool = False
+
+
+class Connected(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker is in reach (again)."""
 
 
 class JobStarted(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +201,8 @@ class AgentState(State):
         self.settings = settings
         self.policy = policy
         self.job_types: dict[str, JobType] = {}
-        self.draining = False
+        #: changes when the host is started anew; set by the shell
+        self.boot_id = b""
         #: (manager, request) -> the newest offer for it
         self.offer_of_request: dict[tuple[str, bytes], OfferKey] = {}
         #: the same with all its offers, only while there is more than one in memory
@@ -200,6 +220,17 @@ class AgentState(State):
         self.unreleased: dict[JobKey, None] = {}
         #: jobs that were killed before they were known; kept in memory, for a late accept
         self.tombstones: dict[str, dict[JobKey, None]] = {}
+
+    @property
+    def availability(self) -> Availability:
+        """What the operator has said of this agent."""
+        return self.get(Availability, "agent") or Availability()
+
+    def closed_until(self, now: int) -> int:
+        """When the absence ends that lasts now, announced or by the schedule; 0 if there is none."""
+        start, end = self.policy.window(now)
+        away = self.availability.away_until
+        return max(away if away > now else 0, end if start <= now < end else 0)
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
         if row_type is AgentOffer:

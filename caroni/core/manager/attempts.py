@@ -9,8 +9,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from caroni.core.manager.delivery import stop_job
+from caroni.core.manager.held import held_changed, hold_step, holds
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
-from caroni.core.manager.workflows import end_step, fail, held_changed, step_ended
+from caroni.core.manager.workflows import end_step, fail, step_ended
 from caroni.core.messages import FailureClass, JobKill, JobStatusRequest
 from caroni.core.plan import MINUTE
 from caroni.core.rows import Job, Peer, Step
@@ -20,11 +21,6 @@ ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELL
 #: failures that count against a step's attempts; the others have a larger budget of their own
 _COUNTED = frozenset({FailureClass.UNSPECIFIED, FailureClass.JOB, FailureClass.INPUT, FailureClass.TIMEOUT})
 _STEP_HAS_JOB = frozenset({StepState.FULFILLED, StepState.RUNNING, StepState.HELD})
-
-
-def holds(step: Step | None, job: Job) -> bool:
-    """Whether an at-most-once step is held for the fate of this job."""
-    return step is not None and step.state is StepState.HELD and step.current == job.key
 
 
 def job_failed(
@@ -74,19 +70,17 @@ def job_failed(
     policy = d.plan_step(step).policy
     if policy.at_most_once and may_have_run:
         if certain:
-            _step_failed(d, step, reason)
+            step_failed(d, step, reason)
             return
         if step.state is not StepState.HELD:
-            d.put(replace(step, state=advance("step", step.state, StepState.HELD), due=0))
-            d.note("step_held", workflow=step.workflow_uuid, step=step.name, reason=reason)
-            held_changed(d, step.workflow_uuid)
+            hold_step(d, step, reason)
         return
     if (
         step.job_failures >= policy.max_attempts
         or step.other_failures >= policy.max_other_failures
         or (job.exit_code is not None and job.exit_code in policy.non_retryable_exit_codes)
     ):
-        _step_failed(d, step, reason)
+        step_failed(d, step, reason)
         return
     was_held = step.state is StepState.HELD
     tries = step.job_failures + step.other_failures
@@ -108,8 +102,17 @@ def job_failed(
     d.changed(workflow)
 
 
-def _step_failed(d: ManagerDraft, step: Step, reason: str) -> None:
-    step = d.put(replace(step, state=advance("step", step.state, StepState.FAILED), due=0, ended_at=d.now))
+def step_failed(d: ManagerDraft, step: Step, reason: str) -> None:
+    """The step has failed for good, and with it the workflow."""
+    step = d.put(
+        replace(
+            step,
+            state=advance("step", step.state, StepState.FAILED),
+            failure=reason[:1000],
+            due=0,
+            ended_at=d.now,
+        )
+    )
     d.note("step_failed", workflow=step.workflow_uuid, step=step.name, reason=reason)
     fail(d, step.workflow_uuid, f"step {step.name} failed after {step.attempt} attempts: {reason}")
     step_ended(d, step)

@@ -1,12 +1,19 @@
-"""What a manager tells the agent of a job: inputs, stop, release."""
+"""What a manager tells an agent: inputs, stop, release, and that an offer is not taken."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from caroni.core.manager.state import ManagerDraft
-from caroni.core.messages import JobDataAvailable, JobKill, JobRelease, Json
-from caroni.core.rows import Flow, Job, Step
+from caroni.core.messages import (
+    JobDataAvailable,
+    JobFulfillmentOfferReject,
+    JobKill,
+    JobRelease,
+    Json,
+)
+from caroni.core.rows import Flow, Job, Offer, Request, Step
+from caroni.core.states import OfferState, advance
 
 
 def send_inputs(d: ManagerDraft, job: Job, step: Step, only: frozenset[str] | None = None) -> None:
@@ -42,9 +49,41 @@ def stop_job(d: ManagerDraft, job: Job, why: str) -> Job:
     d.send(job.agent, JobKill(job_uuid=job.job_uuid, kill_info=why), job.request_uuid)
     if job.kill_wanted:
         return job
-    return d.put(replace(job, kill_wanted=True, tries=0, due=d.now + d.settings.kill_resend))
+    return d.put(
+        replace(
+            job,
+            kill_wanted=True,
+            kill_asked_at=d.now,
+            kill_info=why[:300],
+            tries=0,
+            due=d.now + d.settings.kill_resend,
+        )
+    )
 
 
 def release(d: ManagerDraft, agent: str, job_uuid: bytes, conversation_id: bytes = b"") -> None:
     """The result is safe here: the agent may forget the job."""
     d.send(agent, JobRelease(job_uuid=job_uuid), conversation_id)
+
+
+def say_reject(d: ManagerDraft, agent: str, request_uuid: bytes, offer_uuid: bytes, why: str) -> None:
+    """An offer is not (or no longer) wanted: its reservation is free, a job that came of it is killed."""
+    d.send(
+        agent,
+        JobFulfillmentOfferReject(request_uuid=request_uuid, offer_uuid=offer_uuid, reject_message=why),
+        request_uuid,
+    )
+
+
+def reject(d: ManagerDraft, offer: Offer, why: str) -> None:
+    """The same, of an offer that we have a row for."""
+    d.put(replace(offer, state=advance("offer", offer.state, OfferState.REJECTED)))
+    say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, why)
+
+
+def reject_standbys(d: ManagerDraft, request: Request, why: str) -> None:
+    """Free the reservations that nobody needs any more."""
+    for key in request.offers:
+        offer = d.get(Offer, key)
+        if offer is not None and offer.state is OfferState.RECEIVED:
+            reject(d, offer, why)

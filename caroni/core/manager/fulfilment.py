@@ -10,18 +10,22 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from caroni.core.draft import ALL_AGENTS, Origin
-from caroni.core.manager.delivery import send_inputs, stop_job
+from caroni.core.manager.delivery import reject, reject_standbys, say_reject, send_inputs, stop_job
+from caroni.core.manager.held import hold_step
+from caroni.core.manager.restore import in_hold, stranger
 from caroni.core.manager.state import LIVE_STEP, OPEN_REQUEST, ManagerDraft
 from caroni.core.messages import (
+    DeclineReason,
     JobAccepted,
     JobFulfillmentDecline,
     JobFulfillmentOffer,
     JobFulfillmentOfferAccept,
-    JobFulfillmentOfferReject,
     JobFulfillmentOfferWithdrawn,
     JobFulfillmentRequest,
     JobFulfillmentRequestWithdrawn,
+    JobStatus,
 )
+from caroni.core.plan import MINUTE
 from caroni.core.rows import Flow, Job, Offer, OfferKey, Peer, Request, Step
 from caroni.core.states import JobState, OfferState, RequestState, StepState, WorkflowState, advance
 
@@ -29,6 +33,8 @@ from caroni.core.states import JobState, OfferState, RequestState, StepState, Wo
 MAX_DECLINES = 100
 #: offers kept per request; a flood of agents is rejected beyond it
 MAX_OFFERS = 200
+#: reasons of a decline that are over when the agent says that it is online
+_PASSING = tuple(f"{r.name}:" for r in (DeclineReason.DRAINING, DeclineReason.SCHEDULE))
 
 
 def settle(d: ManagerDraft) -> bool:
@@ -53,8 +59,11 @@ def settle(d: ManagerDraft) -> bool:
             index = next(iter(state.ready[workflow_uuid]))
             step = d.step((workflow_uuid, index))
             assert step is not None, "a ready step is in memory"
-            _open_request(d, step)
             asked = True
+            if step.doubtful:
+                hold_step(d, step, "the database was put back: this step may have run already")
+                continue
+            _open_request(d, step)
             budget -= 1
             if state.open_requests >= d.settings.max_open_requests:
                 return False
@@ -125,22 +134,24 @@ def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
     key: OfferKey = (origin.uri, m.offer_uuid)
     request = d.get(Request, m.request_uuid)
     known = d.get(Offer, key)
+    if request is None and in_hold(d):
+        return  # it may have been accepted in the time that is lost: a reject would kill its job
     if request is None or (known is not None and known.request_uuid != m.request_uuid):
-        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this request is not known here")
+        say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this request is not known here")
         return
     if known is not None:
         _answer_again(d, request, known, m)
         return
     step = d.step((request.workflow_uuid, request.step_index))
     if request.state not in OPEN_REQUEST or step is None:
-        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "the request is not open any more")
+        say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "the request is not open any more")
         return
     plan_step = d.plan_step(step)
     if not d.state.policy.may_serve(origin.uri, plan_step.job_type, plan_step.policy.data_class):
-        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this agent is not cleared for this step")
+        say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this agent is not cleared for this step")
         return
     if len(request.offers) >= MAX_OFFERS:
-        _say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "enough offers have come")
+        say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "enough offers have come")
         return
     offer = Offer(
         agent=origin.uri,
@@ -165,12 +176,12 @@ def _answer_again(d: ManagerDraft, request: Request, offer: Offer, m: JobFulfill
         if expires_at > offer.expires_at:
             d.put(replace(offer, expires_at=expires_at))
         if request.state not in OPEN_REQUEST:
-            _reject(d, offer, "the request is not open any more")
+            reject(d, offer, "the request is not open any more")
     elif offer.state is OfferState.ACCEPTED:
         if request.state is RequestState.ACCEPTING and request.accepted == offer.key:
             _say_accept(d, request)
     else:
-        _say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, "not taken")
+        say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, "not taken")
 
 
 def _choose(d: ManagerDraft, request: Request, step: Step) -> None:
@@ -223,27 +234,6 @@ def _say_accept(d: ManagerDraft, request: Request) -> None:
     )
 
 
-def _say_reject(d: ManagerDraft, agent: str, request_uuid: bytes, offer_uuid: bytes, why: str) -> None:
-    d.send(
-        agent,
-        JobFulfillmentOfferReject(request_uuid=request_uuid, offer_uuid=offer_uuid, reject_message=why),
-        request_uuid,
-    )
-
-
-def _reject(d: ManagerDraft, offer: Offer, why: str) -> None:
-    d.put(replace(offer, state=advance("offer", offer.state, OfferState.REJECTED)))
-    _say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, why)
-
-
-def reject_standbys(d: ManagerDraft, request: Request, why: str) -> None:
-    """Free the reservations that nobody needs any more."""
-    for key in request.offers:
-        offer = d.get(Offer, key)
-        if offer is not None and offer.state is OfferState.RECEIVED:
-            _reject(d, offer, why)
-
-
 def on_withdrawn(d: ManagerDraft, origin: Origin, m: JobFulfillmentOfferWithdrawn) -> None:
     """An offer is gone: take the next one that stands by, or ask again."""
     offer = d.get(Offer, (origin.uri, m.offer_uuid))
@@ -283,12 +273,12 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
     if job is not None:
         return  # a repeat; the job's own timer asks when it has not spoken
     if offer is None:
-        _say_reject(d, origin.uri, b"\0" * 16, m.offer_uuid, "this offer is not known here")
+        stranger(d, origin, m.job_uuid, JobStatus.PENDING, m.offer_uuid)
         return
     request = d.get(Request, offer.request_uuid)
     step = d.step((request.workflow_uuid, request.step_index)) if request is not None else None
     if request is None or step is None:
-        _say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
+        say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
         return
     if (request.state is RequestState.FULFILLED and request.accepted == offer.key) or any(
         known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri
@@ -347,7 +337,7 @@ def withdraw(d: ManagerDraft, request_uuid: bytes, why: str) -> None:
     for key in request.offers:
         offer = d.get(Offer, key)
         if offer is not None and offer.state in (OfferState.RECEIVED, OfferState.ACCEPTED):
-            _reject(d, offer, why)
+            reject(d, offer, why)
     d.put(replace(request, state=advance("request", request.state, RequestState.WITHDRAWN), due=0))
     d.send(
         ALL_AGENTS,
@@ -374,9 +364,25 @@ def on_request_due(d: ManagerDraft, request: Request) -> None:
     if len(current.offers) >= MAX_OFFERS:
         _start_over(d, current, step)
         return
+    _warn_of_silence(d, current, step)
     current = _ask_again(d, current, step)
     if current.offers:
         _choose(d, current, step)  # an offer that still has to wait is taken before the next round
+
+
+def _warn_of_silence(d: ManagerDraft, request: Request, step: Step) -> None:
+    """Nobody has answered for a while: an operator should know, once for each request."""
+    silent = d.now - request.created_at >= d.settings.unanswered_after
+    if request.warned or request.offers or request.declines or not silent:
+        return
+    d.put(replace(request, warned=True))
+    d.note(
+        "request_unanswered",
+        workflow=step.workflow_uuid,
+        step=step.name,
+        job_type=step.job_type,
+        minutes=(d.now - request.created_at) // MINUTE,
+    )
 
 
 def _start_over(d: ManagerDraft, request: Request, step: Step) -> None:
@@ -395,6 +401,7 @@ def _start_over(d: ManagerDraft, request: Request, step: Step) -> None:
 
 def _ask_again(d: ManagerDraft, request: Request, step: Step) -> Request:
     wait = min(d.settings.rebroadcast * 2 ** min(request.round, 16), d.settings.rebroadcast_cap)
+    request = d.get(Request, request.request_uuid) or request
     request = d.put(replace(request, round=request.round + 1, due=d.now + wait))
     d.send(ALL_AGENTS, call_for_proposals(d, request, step), request.request_uuid)
     return request
@@ -407,7 +414,7 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
     if request.accept_tries >= settings.accept_tries and not away:
         offer = d.get(Offer, request.accepted)
         if offer is not None and offer.state is OfferState.ACCEPTED:
-            _reject(d, offer, "the accept was never confirmed")
+            reject(d, offer, "the accept was never confirmed")
         _reopen(d, request)
         return
     wait = min(settings.accept_resend * 2 ** min(request.accept_tries, 16), settings.accept_resend_cap)
@@ -423,7 +430,10 @@ def ask_directly(d: ManagerDraft, agent: str, job_types: tuple[str, ...], limit:
             if request is None or request.state is not RequestState.OPEN:
                 continue
             step = d.step((request.workflow_uuid, request.step_index))
-            if step is None or agent in request.declines or any(o[0] == agent for o in request.offers):
+            declined = request.declines.get(agent, "")
+            if step is None or any(o[0] == agent for o in request.offers):
+                continue
+            if declined and not declined.startswith(_PASSING):
                 continue
             data_class = d.plan_step(step).policy.data_class
             if not d.state.policy.may_serve(agent, job_type, data_class):

@@ -11,28 +11,24 @@ from msgspec.structs import replace
 from caroni.core.cwltypes import ValueMismatch, check_json
 from caroni.core.draft import Origin
 from caroni.core.ids import value_digest
-from caroni.core.manager.attempts import ENDED_STEP, holds, job_failed
+from caroni.core.manager.attempts import ENDED_STEP, job_failed
 from caroni.core.manager.delivery import release, send_inputs, stop_job
 from caroni.core.manager.fulfilment import withdraw
-from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
-from caroni.core.manager.workflows import end_step, held_changed, step_ended
+from caroni.core.manager.held import held_changed, holds
+from caroni.core.manager.restore import stranger
+from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, LIVE_STATUS, ManagerDraft
+from caroni.core.manager.workflows import end_step, step_ended
 from caroni.core.messages import (
     FailureClass,
     JobDataAvailable,
     JobKill,
+    JobPause,
     JobStatus,
     JobStatusUpdate,
 )
 from caroni.core.rows import Flow, Job, JobOutput, Step
 from caroni.core.states import JobState, StepState, WorkflowState, advance
 
-#: live states by their status
-LIVE = {
-    JobStatus.PENDING: JobState.PENDING,
-    JobStatus.QUEUED: JobState.QUEUED,
-    JobStatus.RUNNING: JobState.RUNNING,
-    JobStatus.PAUSED: JobState.PAUSED,
-}
 _STARTED = frozenset({JobState.RUNNING, JobState.PAUSED})
 _RANK = {JobState.PENDING: 0, JobState.QUEUED: 1, JobState.RUNNING: 2, JobState.PAUSED: 2}
 
@@ -45,11 +41,10 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
     job = d.get(Job, (origin.uri, m.job_uuid))
     ended = m.job_status in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.KILLED)
     if job is None:
-        if ended:
-            release(d, origin.uri, m.job_uuid)
-        elif m.job_status in LIVE:
-            d.send(origin.uri, JobKill(job_uuid=m.job_uuid, kill_info="this job is not known here"))
-        return
+        if ended or m.job_status in LIVE_STATUS:
+            job = stranger(d, origin, m.job_uuid, m.job_status)
+        if job is None:
+            return
     if m.job_status is JobStatus.UNKNOWN:
         _unknown(d, job)
         return
@@ -64,10 +59,10 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
             _feed(d, job)
         elif (
             (origin.stream_id, m.seq) == (job.stream_id, job.seq)
-            and m.job_status in LIVE
+            and m.job_status in LIVE_STATUS
             and holds(d.step((job.workflow_uuid, job.step_index)), job)
         ):
-            _progress(d, job, LIVE[m.job_status])  # nothing has changed there: it still runs
+            _progress(d, job, LIVE_STATUS[m.job_status])  # nothing has changed there: it still runs
         return
     job = d.put(
         replace(
@@ -82,7 +77,7 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
     if ended:
         _ended(d, job, m)
     else:
-        _progress(d, job, LIVE[m.job_status])
+        _progress(d, job, LIVE_STATUS[m.job_status])
 
 
 def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
@@ -121,6 +116,9 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
         job = replace(job, state=advance("job", job.state, state))
     due = d.now + d.settings.poll if not job.kill_wanted else job.due
     job = d.put(replace(job, started_at=started, tries=0 if not job.kill_wanted else job.tries, due=due))
+    if job.pause_wanted and state in (JobState.QUEUED, JobState.RUNNING):
+        # it was not running yet when the wish came, or the wish was lost
+        d.send(job.agent, JobPause(job_uuid=job.job_uuid), job.request_uuid)
     if state is JobState.PENDING:
         _feed(d, job)
     elif step is not None and step.state is StepState.FULFILLED and step.current == job.key:

@@ -12,9 +12,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from caroni.core.clockjump import ClockJumped, on_clock_jumped
+from caroni.core.commands import ManagerCommand
 from caroni.core.draft import Origin
-from caroni.core.manager import agents, attempts, fulfilment, jobs, workflows
-from caroni.core.manager.state import ManagerDraft, ManagerState, Unheard
+from caroni.core.manager import agents, attempts, control, fulfilment, jobs, restore, workflows
+from caroni.core.manager.state import ManagerDraft, ManagerState, Started, Unheard
 from caroni.core.messages import (
     AgentPresence,
     JobAccepted,
@@ -32,7 +34,7 @@ from caroni.core.messages import (
     WorkFlowRetry,
     WorkFlowStatusRequest,
 )
-from caroni.core.rows import Job, Offer, Request, Row, Step, Workflow
+from caroni.core.rows import Job, Offer, Orphan, Request, Row, Step, Workflow
 from caroni.core.states import RequestState
 
 #: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
@@ -49,11 +51,11 @@ _HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
     JobReport: agents.on_report,
     AgentPresence: agents.on_presence,
     WorkFlowCreate: workflows.on_create,
-    WorkFlowStatusRequest: workflows.on_status_request,
-    WorkFlowCancel: workflows.on_cancel,
-    WorkFlowPause: workflows.on_pause,
-    WorkFlowResume: workflows.on_resume,
-    WorkFlowRetry: workflows.on_retry,
+    WorkFlowStatusRequest: control.on_status_request,
+    WorkFlowCancel: control.on_cancel,
+    WorkFlowPause: control.on_pause,
+    WorkFlowResume: control.on_resume,
+    WorkFlowRetry: control.on_retry,
 }
 
 
@@ -111,12 +113,30 @@ def handle(d: ManagerDraft, origin: Origin, m: Message) -> bool:
     return True
 
 
-def happened(d: ManagerDraft, event: Unheard) -> None:
-    """Nobody listens for these requests now: shown to the operator, the re-broadcast goes on."""
-    for request_uuid in event.requests:
-        request = d.get(Request, request_uuid)
-        if request is not None and request.state is RequestState.OPEN and not request.unheard:
-            d.put(replace(request, unheard=True))
+def contact(d: ManagerDraft, origin: Origin, sequence: int) -> None:
+    """A verified envelope of this sender has come, whatever is in it."""
+    agents.contact(d, origin, sequence)
+
+
+def operate(d: ManagerDraft, command: ManagerCommand) -> dict[str, Any]:
+    """Carry out an operator's command, or raise ``CommandRefused``."""
+    return control.operate(d, command)
+
+
+def happened(d: ManagerDraft, event: Unheard | Started | ClockJumped) -> None:
+    """Take something local."""
+    match event:
+        case Unheard():
+            # nobody listens now: shown to the operator, the re-broadcast goes on
+            for request_uuid in event.requests:
+                request = d.get(Request, request_uuid)
+                if request is not None and request.state is RequestState.OPEN and not request.unheard:
+                    d.put(replace(request, unheard=True))
+        case Started():
+            agents.on_started(d, event)
+        case ClockJumped():
+            d.state.started_at = d.now  # the grace begins again: nothing that was silent has been so for long
+            on_clock_jumped(d, event)
 
 
 def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
@@ -128,6 +148,8 @@ def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
         attempts.on_job_due(d, row)
     elif isinstance(row, Step):
         attempts.on_step_due(d, row)
+    elif isinstance(row, Orphan):
+        restore.on_orphan_due(d, row)
 
 
 def settle(d: ManagerDraft) -> bool:

@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 
 from caroni.core.draft import Action, Draft, State
+from caroni.core.messages import JobStatus
 from caroni.core.plan import DAY, HOUR, MINUTE, SECOND, Plan, PlanStep
 from caroni.core.rows import (
     MANAGER_ROWS,
@@ -16,6 +17,7 @@ from caroni.core.rows import (
     JobKey,
     JobOutput,
     Offer,
+    Orphan,
     Request,
     Row,
     Step,
@@ -27,6 +29,13 @@ from caroni.core.states import JobState, OfferState, RequestState, StepState
 LIVE_JOB = frozenset({JobState.PENDING, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED})
 GIVEN_UP_JOB = frozenset({JobState.LOST, JobState.SUPERSEDED})
 LIVE_STEP = frozenset({StepState.FULFILLING, StepState.FULFILLED, StepState.RUNNING})
+#: the live states by their status
+LIVE_STATUS = {
+    JobStatus.PENDING: JobState.PENDING,
+    JobStatus.QUEUED: JobState.QUEUED,
+    JobStatus.RUNNING: JobState.RUNNING,
+    JobStatus.PAUSED: JobState.PAUSED,
+}
 OPEN_REQUEST = frozenset({RequestState.OPEN, RequestState.ACCEPTING})
 
 
@@ -57,6 +66,10 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_offline_cap: int = 7 * DAY
     kill_resend: int = MINUTE
     kill_resend_cap: int = HOUR
+    #: an operator is told when nobody has answered a request for so long
+    unanswered_after: int = 2 * MINUTE
+    #: after a restore, jobs that are not known are left alone for so long
+    restore_hold: int = DAY
     #: stop telling an agent about a job that was given up after this long
     abandon_after: int = 30 * DAY
     #: values of one message together, in characters of JSON
@@ -103,6 +116,12 @@ class Unheard(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[bytes, ...]
 
 
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """This process has loaded its rows and begins to work; ``put_back``: they are those of a backup."""
+
+    put_back: bool = False
+
+
 class ManagerState(State):
     """Rows of live workflows, and what is looked up other than by key."""
 
@@ -127,6 +146,9 @@ class ManagerState(State):
         self.submits: dict[tuple[str, bytes], bytes] = {}
         self.requests_by_type: dict[str, dict[bytes, None]] = {}
         self.jobs_by_agent: dict[str, dict[JobKey, None]] = {}
+        #: until when jobs that are not known may be ours, because the database was put back
+        self.hold_until = 0
+        self.orphans_of: dict[str, int] = {}
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
         if row_type is Step:
@@ -135,6 +157,13 @@ class ManagerState(State):
             self._index_request(cast("Request | None", old), cast("Request | None", new))
         elif row_type is Job:
             self._index_job(cast("Job | None", old), cast("Job | None", new))
+        elif row_type is Orphan:
+            orphan = cast("Orphan", new or old)
+            count = self.orphans_of.get(orphan.agent, 0) + (new is not None) - (old is not None)
+            if count:
+                self.orphans_of[orphan.agent] = count
+            else:
+                self.orphans_of.pop(orphan.agent, None)
         elif row_type is Workflow:
             workflow = cast("Workflow | None", new or old)
             if workflow is not None and workflow.submit_uuid:
@@ -262,6 +291,9 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
             offer = cast("Offer", row)
             if offer.state in _CLOSED_OFFER and not _is_open(state.get(Request, offer.request_uuid)):
                 gone.append((Offer, offer.key))
+        elif kind is Orphan:
+            if not cast("Orphan", row).due:
+                gone.append((Orphan, row.key))
         elif kind is Workflow:
             ended.add(cast("Workflow", row).workflow_uuid)
     for workflow_uuid in ended:

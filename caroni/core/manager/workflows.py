@@ -8,18 +8,13 @@ from caroni.core.draft import Origin
 from caroni.core.inputs import InputError, bind_inputs
 from caroni.core.manager.delivery import stop_job
 from caroni.core.manager.fulfilment import withdraw
-from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, AnswerStatus, ManagerDraft
+from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
 from caroni.core.messages import (
     OnFailure,
     Reserve,
-    WorkFlowCancel,
     WorkFlowCreate,
     WorkFlowCreated,
-    WorkFlowPause,
     WorkFlowRejected,
-    WorkFlowResume,
-    WorkFlowRetry,
-    WorkFlowStatusRequest,
 )
 from caroni.core.rows import Flow, Job, Step, Workflow
 from caroni.core.states import StepState, WorkflowState, advance, is_terminal
@@ -104,7 +99,7 @@ def on_create(d: ManagerDraft, origin: Origin, m: WorkFlowCreate) -> None:
         submitter=origin.uri,
     )
     _confirm(d, workflow)
-    _finish_if_done(d, workflow)
+    finish_if_done(d, workflow)
 
 
 def _confirm(d: ManagerDraft, workflow: Workflow) -> None:
@@ -126,11 +121,12 @@ def step_ended(d: ManagerDraft, step: Step) -> None:
     workflow = d.workflow(step.workflow_uuid)
     assert workflow is not None, "a step is loaded with its workflow"
     workflow = d.put(replace(workflow, steps_left=workflow.steps_left - 1))
-    _finish_if_done(d, workflow)
+    finish_if_done(d, workflow)
     d.changed(workflow)
 
 
-def _finish_if_done(d: ManagerDraft, workflow: Workflow) -> None:
+def finish_if_done(d: ManagerDraft, workflow: Workflow) -> None:
+    """End the workflow if its last step has ended."""
     if workflow.steps_left > 0 or is_terminal(workflow.state):
         return
     result = _RESULT[workflow.state]
@@ -152,10 +148,11 @@ def fail(d: ManagerDraft, workflow_uuid: bytes, reason: str) -> None:
             failure=reason[:1000],
         )
     )
-    _end_steps(d, workflow, kill=workflow.kill_on_failure, why="another step of the workflow has failed")
+    end_steps(d, workflow, kill=workflow.kill_on_failure, why="another step of the workflow has failed")
 
 
-def _end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> None:
+def end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> None:
+    """Cancel what has not begun; running jobs are killed, or left to end by themselves."""
     for index in range(workflow.steps_total):
         step = d.step((workflow.workflow_uuid, index))
         if step is None or is_terminal(step.state):
@@ -184,131 +181,3 @@ def end_step(d: ManagerDraft, step: Step, state: StepState, why: str) -> Step:
     )
     step_ended(d, step)
     return step
-
-
-def held_changed(d: ManagerDraft, workflow_uuid: bytes) -> None:
-    """A step became held or was released: the workflow shows it."""
-    workflow = d.workflow(workflow_uuid)
-    if workflow is None or workflow.state not in (WorkflowState.RUNNING, WorkflowState.HELD):
-        return
-    steps = (d.step((workflow_uuid, index)) for index in range(workflow.steps_total))
-    held = any(step is not None and step.state is StepState.HELD for step in steps)
-    state = WorkflowState.HELD if held else WorkflowState.RUNNING
-    if state is not workflow.state:
-        workflow = d.put(replace(workflow, state=advance("workflow", workflow.state, state)))
-        d.changed(workflow)
-
-
-def _controlled(
-    d: ManagerDraft, origin: Origin, workflow_uuid: bytes, request_uuid: bytes = b""
-) -> Workflow | None:
-    """The workflow if this sender may steer it; otherwise he hears the same as for an unknown one."""
-    workflow = d.workflow(workflow_uuid)
-    if workflow is None or not d.state.policy.may_control(origin.uri, workflow):
-        d.act(
-            AnswerStatus(
-                to=origin.uri,
-                request_uuid=request_uuid,
-                workflow_uuid=workflow_uuid,
-                error="no such workflow of yours",
-            )
-        )
-        return None
-    return workflow
-
-
-def _answer(d: ManagerDraft, origin: Origin, workflow: Workflow, error: str = "") -> None:
-    d.act(AnswerStatus(to=origin.uri, request_uuid=b"", workflow_uuid=workflow.workflow_uuid, error=error))
-
-
-def on_cancel(d: ManagerDraft, origin: Origin, m: WorkFlowCancel) -> None:
-    """Withdraw what is asked for, kill what runs; a repeat changes nothing."""
-    workflow = _controlled(d, origin, m.workflow_uuid)
-    if workflow is None:
-        return
-    if workflow.state in (WorkflowState.RUNNING, WorkflowState.HELD, WorkflowState.FAILING):
-        why = m.reason[:500] or "the workflow was cancelled"
-        workflow = d.put(
-            replace(
-                workflow,
-                state=advance("workflow", workflow.state, WorkflowState.CANCELLING),
-                paused=False,
-                failure=workflow.failure or why,
-            )
-        )
-        _end_steps(d, workflow, kill=True, why=why)
-        workflow = d.workflow(m.workflow_uuid) or workflow
-        _finish_if_done(d, workflow)
-    _answer(d, origin, workflow)
-
-
-def on_pause(d: ManagerDraft, origin: Origin, m: WorkFlowPause) -> None:
-    """No new requests; jobs that run go on and their results are recorded."""
-    workflow = _controlled(d, origin, m.workflow_uuid)
-    if workflow is None:
-        return
-    if not is_terminal(workflow.state) and not workflow.paused:
-        workflow = d.put(replace(workflow, paused=True))
-    _answer(d, origin, workflow)
-
-
-def on_resume(d: ManagerDraft, origin: Origin, m: WorkFlowResume) -> None:
-    """Ask for ready steps again."""
-    workflow = _controlled(d, origin, m.workflow_uuid)
-    if workflow is None:
-        return
-    if workflow.paused:
-        workflow = d.put(replace(workflow, paused=False))
-    _answer(d, origin, workflow)
-
-
-def on_retry(d: ManagerDraft, origin: Origin, m: WorkFlowRetry) -> None:
-    """Let held steps be tried again: the operator takes the risk that the old job still runs."""
-    workflow = _controlled(d, origin, m.workflow_uuid)
-    if workflow is None:
-        return
-    if is_terminal(workflow.state):
-        _answer(d, origin, workflow, error=f"the workflow is {workflow.state}: submit it again")
-        return
-    for index in range(workflow.steps_total):
-        step = d.step((workflow.workflow_uuid, index))
-        if step is None or (m.steps and step.name not in m.steps):
-            continue
-        if step.state is StepState.HELD:
-            job = d.get(Job, step.current)
-            if job is not None and job.state in LIVE_JOB | GIVEN_UP_JOB:
-                stop_job(d, job, "the operator has the step tried again")
-            d.put(
-                replace(
-                    step,
-                    state=advance("step", step.state, StepState.WAITING),
-                    due=0,
-                    agent="",
-                    job_uuid=b"",
-                    cause="retried by the operator",
-                )
-            )
-        elif step.state is StepState.WAITING and step.due:
-            d.put(replace(step, due=0))
-    held_changed(d, workflow.workflow_uuid)
-    _answer(d, origin, workflow)
-
-
-def on_status_request(d: ManagerDraft, origin: Origin, m: WorkFlowStatusRequest) -> None:
-    """Answered from the store after the commit; ``watch`` also asks for a push at every change."""
-    if m.workflow_uuid:
-        workflow = _controlled(d, origin, m.workflow_uuid, m.request_uuid)
-        if workflow is None:
-            return
-        if m.watch and not workflow.watch and workflow.submitter == origin.uri:
-            d.put(replace(workflow, watch=True))
-    d.act(
-        AnswerStatus(
-            to=origin.uri,
-            request_uuid=m.request_uuid,
-            workflow_uuid=m.workflow_uuid,
-            explain=m.explain,
-            page=m.page,
-            page_size=m.page_size,
-        )
-    )

@@ -27,6 +27,8 @@ class PeerTable(Model):
     boot_id = hex_id()
     presence_number = fields.BigIntField()
     asked_at = fields.BigIntField()
+    report_asked_at = fields.BigIntField(default=0)
+    reported_at = fields.BigIntField(default=0)
     rev = change_number()
 
     class Meta:
