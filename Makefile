@@ -5,9 +5,11 @@ export PYTHON
 ARGS ?=
 SEEDS ?= 1000
 SEED ?= 0
+DB ?= sqlite
+RESULT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format-check types imports generated bench simulate generate proto format \
+.PHONY: help demo test check lint format-check types imports generated bench simulate histories generate proto format \
 	clean runtime dev services
 
 help: ## show this
@@ -42,6 +44,9 @@ bench: dev services ## measure; one JSON object a line
 
 simulate: dev ## play SEEDS=1000 seeded histories from SEED=0 on, with faults, and check the invariants
 	@.venv/bin/python -m tests.simulator $(SEED) $(SEEDS)
+
+histories: dev services ## play SEEDS=1000 histories from SEED=0 on nodes with databases (DB=sqlite or postgresql)
+	@env CARONI_TEST_DB=$(DB) .venv/bin/python -m tests.simulator.histories $(SEED) $(SEEDS) --result "$(RESULT)"
 
 generate: dev ## write what is generated: Protobuf code, the configuration's reference
 	@scripts/generated write

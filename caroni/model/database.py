@@ -8,6 +8,7 @@ process are serial in both, which makes ``rev`` rise in commit order.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -292,7 +293,9 @@ class Database:
                         await transaction.rollback()
                     except _PG_BROKEN as again:
                         error.add_note(f"rollback: {again}")
-                        connection.terminate()
+                        # a connection that is lost is no longer the pool's, which says so
+                        with contextlib.suppress(asyncpg.InterfaceError):
+                            connection.terminate()
                     raise
                 committing = True
                 await transaction.commit()
