@@ -17,7 +17,8 @@ class Migration(migrations.Migration):
         ops.CreateModel(
             name="AvailabilityTable",
             fields=[
-                ("name", fields.CharField(primary_key=True, unique=True, db_index=True, max_length=32)),
+                ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
+                ("name", fields.TextField(unique=False)),
                 ("draining", fields.BooleanField()),
                 ("drain_deadline", fields.BigIntField()),
                 ("away_until", fields.BigIntField()),
@@ -27,7 +28,8 @@ class Migration(migrations.Migration):
             options={
                 "table": "availability",
                 "app": "caroni",
-                "pk_attr": "name",
+                "unique_together": (("name",),),
+                "pk_attr": "id",
                 "table_description": ":class:`~caroni.core.rows.Availability`.",
             },
             bases=["Model"],

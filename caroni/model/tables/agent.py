@@ -14,7 +14,8 @@ from caroni.model.tables.columns import change_number, hex_id, surrogate
 class AvailabilityTable(Model):
     """:class:`~caroni.core.rows.Availability`."""
 
-    name = fields.CharField(max_length=32, primary_key=True)
+    id = surrogate()
+    name = fields.TextField()
     draining = fields.BooleanField()
     drain_deadline = fields.BigIntField()
     away_until = fields.BigIntField()
@@ -23,6 +24,7 @@ class AvailabilityTable(Model):
 
     class Meta:
         table = "availability"
+        unique_together = (("name",),)
 
 
 class AgentOfferTable(Model):
