@@ -71,6 +71,10 @@ class TransientError(CaroniError):
     """Broker, database or disk is away for now; the same thing is tried again."""
 
 
+class NotSent(TransientError):
+    """A message has certainly not left: there is no connection. It may be sent as if it were new."""
+
+
 class CommandRefused(CaroniError):
     """A daemon cannot carry out an operator's command; the text says why and what to do instead."""
 

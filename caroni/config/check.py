@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from caroni.config.schema import Config
+from caroni.core.base_peers import UNSIGNED
 from caroni.core.patterns import identity_pattern_problem
 from caroni.errors import ConfigError
 from caroni.text import safe_line
@@ -43,6 +44,11 @@ def _rules(config: Config, shown: str) -> None:
     for table, key, pattern in patterns:
         if problem := identity_pattern_problem(pattern, key):
             raise ConfigError(f"{shown}: [[{table}]] {key} = {safe_line(pattern, 100)!r}: {problem}")
+        if pattern == UNSIGNED and config.security.mode != "lab":
+            raise ConfigError(
+                f"{shown}: [[{table}]] {key} = {UNSIGNED!r} is for peers that sign nothing; it needs "
+                '[security] mode = "lab"'
+            )
 
 
 def _order(config: Config, shown: str) -> None:
@@ -81,6 +87,12 @@ def _broker(config: Config, shown: str) -> None:
             f"{shown}: [amqp] url is not encrypted and leaves this host; use amqps:// or set "
             "allow_plain = true"
         )
+    if amqp.base_exchange and config.security.mode != "lab":
+        raise ConfigError(
+            f'{shown}: [amqp] base_exchange is for peers that sign nothing; it needs [security] mode = "lab"'
+        )
+    if amqp.base_exchange == amqp.exchange:
+        raise ConfigError(f"{shown}: [amqp] base_exchange must be another one than exchange")
     if (amqp.cert_file is None) != (amqp.key_file is None):
         raise ConfigError(f"{shown}: [amqp] cert_file and key_file belong together; give both")
 

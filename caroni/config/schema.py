@@ -97,6 +97,14 @@ class Amqp(Section, frozen=True, kw_only=True):
     exchange: Annotated[
         str, Meta(min_length=1, max_length=127, description="Topic exchange, durable; equal for all peers.")
     ] = "caroni"
+    base_exchange: Annotated[
+        str,
+        Meta(
+            max_length=127,
+            description="Topic exchange, not durable, of base-protocol peers, which sign nothing. Theirs "
+            'is named `caroni_exchange`. Empty: there are none. Needs `security.mode = "lab"`.',
+        ),
+    ] = ""
     queue_type: Annotated[
         Literal["classic", "quorum"],
         Meta(

@@ -2,8 +2,9 @@
 
 An identity pattern is ``caroni://<site>/<role>/<name>``; only the name may hold ``*``, which stands for
 any run of characters of that segment (``gpu*``, ``*``). A site is never a wildcard: trust in a stranger's
-site is given by name. Name patterns (job types, templates) may hold ``*`` anywhere. Comparison is
-by exact characters, and takes time linear in the text (security chapter, 3).
+site is given by name. ``unsigned:*`` stands for the peers of the base protocol (lab mode). Name patterns
+(job types, templates) may hold ``*`` anywhere. Comparison is by exact characters, and takes time linear in
+the text (security chapter, 3).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Generic, TypeVar
+
+from caroni.core.base_peers import UNSIGNED
 
 R = TypeVar("R")
 
@@ -47,6 +50,8 @@ def identity_matches(pattern: str, uri: str) -> bool:
 
 def identity_pattern_problem(pattern: str, role: str) -> str:
     """Say in one phrase what is wrong with an identity pattern for ``role``, or ``""``."""
+    if pattern == UNSIGNED and role != "operator":
+        return ""
     match = _IDENTITY.fullmatch(pattern)
     if match is None:
         site = pattern.removeprefix("caroni://").split("/", 1)[0]

@@ -96,6 +96,7 @@ class Engine:
         dice: Dice,
         wake: asyncio.Event,
         jumps: JumpWatch | None = None,
+        base_queues: frozenset[str] = frozenset(),
     ) -> None:
         self.role = role
         self.observers: list[Callable[[Seen], None]] = []
@@ -116,6 +117,8 @@ class Engine:
         self._trouble = 0.0
         self._parked = ParkingLot()
         self._jumps = jumps
+        #: where base peers' messages come from; unsigned ones from elsewhere are refused
+        self._base_queues = base_queues
         self._suspects = Suspects(store)
         self._logged: dict[str, int] = {}
 
@@ -295,6 +298,8 @@ class Engine:
         for position, delivery in enumerate(taken.deliveries):
             try:
                 one = self._opener.open(delivery.body, unit.now, delivery.reply_to)
+                if one.unsigned and delivery.queue not in self._base_queues:
+                    raise Refused("E_UNSIGNED", "unsigned, and not by amqp.base_exchange")
             except Refused as verdict:
                 self._refuse(delivery, verdict, unit)
                 continue
@@ -351,7 +356,10 @@ class Engine:
             if _kept(one):
                 key = (one.sender, one.message_id)
                 if key in seen:
-                    continue
+                    if not one.unsigned or delivery.redelivered:
+                        continue
+                    # the id is made of the content, and a base peer may say the same again
+                    one = msgspec.structs.replace(one, message_id=b"")
                 seen.add(key)
             fresh.append((delivery, one))
         return fresh

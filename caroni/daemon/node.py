@@ -16,9 +16,9 @@ from caroni.core.agent import state as agent_state
 from caroni.core.agent.state import AgentPolicy, AgentSettings, Connected
 from caroni.core.clockjump import ClockJumped, newest_instant
 from caroni.core.manager import state as manager_state
-from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard
+from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard, Unreachable
 from caroni.daemon.agent import AgentRole, DefinitionsChanged
-from caroni.daemon.bus.topology import agent_queues, broadcast_keys, manager_queues
+from caroni.daemon.bus.topology import agent_queues, base_queues, broadcast_keys, manager_queues
 from caroni.daemon.clock import JUMP, JumpWatch
 from caroni.daemon.dice import SystemDice
 from caroni.daemon.engine import Commanded, Engine
@@ -31,6 +31,7 @@ from caroni.model.retention import Retention
 from caroni.model.store import Store
 from caroni.model.unit import CommandDone, Unit
 from caroni.plugins.manager import Plugins
+from caroni.trust.identity import Identity as PeerIdentity
 from caroni.trust.keys import Signer
 from caroni.trust.store import TrustStore
 from caroni.wire.envelope import Opener, Sealer
@@ -99,8 +100,15 @@ class Node:
         retention: Retention | None = None,
         limits: Limits | None = None,
         in_flight: int = 64,
+        base_peers: bool = False,
     ) -> None:
+        if base_peers and identity.mode != "lab":
+            raise ValueError("peers that sign nothing are for lab mode only")
         self.identity = identity
+        #: queues on the exchange of the base protocol's peers
+        self._base_queues = (
+            base_queues(PeerIdentity.parse(identity.uri).role, short_id(identity.uri)) if base_peers else ()
+        )
         self.store = store
         self.bus = bus
         self.clock = clock
@@ -118,6 +126,8 @@ class Node:
             wake=wake.set,
             in_flight=in_flight,
             on_unheard=lambda requests: self.engine.happen(Unheard(requests=requests)),
+            base=base_peers,
+            on_gone=self._base_peer_gone,
         )
         self.opener = Opener(identity.trust, identity.uri, identity.federation, identity.mode, identity.skew)
         self._dice = dice
@@ -140,6 +150,7 @@ class Node:
             dice=self._dice,
             wake=self._wake,
             jumps=JumpWatch(self.clock.now()),
+            base_queues=frozenset(queue.name for queue in self._base_queues),
         )
 
     # --- life --------------------------------------------------------------------------------
@@ -155,7 +166,8 @@ class Node:
         await self._recover()
         await self._before_listening()
         self._tasks.append(asyncio.create_task(self.engine.run(), name=f"engine of {self.identity.uri}"))
-        await self.bus.start(self._queues(), self.engine.deliver, self._connected)
+        queues = (*self._queues(), *self._base_queues)
+        await self.bus.start(queues, self.engine.deliver, self._connected)
         self._tasks.append(asyncio.create_task(self._commands()))
         self._tasks.append(asyncio.create_task(self._sweeps()))
         self._tasks.append(asyncio.create_task(self._checks()))
@@ -179,6 +191,9 @@ class Node:
 
     def _connected(self) -> None:
         self.engine.connected()
+
+    def _base_peer_gone(self, peer: str) -> None:
+        """A base peer has no queue any more (the broker's word); who works for it goes on."""
 
     async def wait(self) -> None:
         """Until the engine ends: by ``stop``, or by a bug of our own (raised)."""
@@ -303,6 +318,9 @@ class ManagerNode(Node):
                 say=self.outbox.say,
             )
         )
+
+    def _base_peer_gone(self, peer: str) -> None:
+        self.engine.happen(Unreachable(peer=peer))
 
     def _started(self, put_back: bool) -> manager_state.Started:
         return manager_state.Started(put_back=put_back)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 import structlog
 
+from caroni.core.base_peers import BASE_AGENTS, is_base, may_hear
 from caroni.core.draft import ALL_AGENTS, ALL_MANAGERS, Dice, Outgoing
 from caroni.core.messages import (
     JobFulfillmentRequest,
@@ -21,6 +22,7 @@ from caroni.core.messages import (
     Message,
 )
 from caroni.core.plan import MINUTE, SECOND
+from caroni.daemon.base_post import BasePost, row_for_base, sealed_for_base
 from caroni.daemon.ports import Bus, Clock, Outcome, Publish
 from caroni.errors import MessageRejected, TransientError
 from caroni.model.store import Store
@@ -85,6 +87,8 @@ class Outbox:
         wake: Callable[[], None],
         in_flight: int = 64,
         on_unheard: Callable[[tuple[bytes, ...]], None] = lambda requests: None,
+        base: bool = False,
+        on_gone: Callable[[str], None] = lambda peer: None,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -94,11 +98,16 @@ class Outbox:
         self.stream_id = stream_id
         self._wake = wake
         self._on_unheard = on_unheard
+        #: whether there may be peers of the base protocol
+        self._base = base
         #: envelopes that have not left, in memory or in the database
         self.unsent = 0
         self._slots = asyncio.Semaphore(in_flight)
         self._fingerprint = sealer.signer.fingerprint.hex()
         self._reply_to = topic_of(sealer.own_uri)
+        self._base_post = BasePost(bus, self._reply_to, on_gone)
+        #: marked as sent in this unit of work, before they leave
+        self._leaving: list[bytes] = []
         #: the next number in our stream, by recipient
         self.sequences: dict[str, int] = {}
         self._before: tuple[int, dict[str, int]] = (stream_id, {})
@@ -125,6 +134,7 @@ class Outbox:
     def begin(self) -> None:
         """A unit of work begins; ``undo`` goes back to here."""
         self._before = (self.stream_id, dict(self.sequences))
+        self._leaving.clear()
 
     def renew(self, stream_id: int, unit: Unit) -> None:
         """Number what is sealed from this unit on in a new stream, from one for everybody."""
@@ -137,6 +147,11 @@ class Outbox:
         groups: dict[tuple[str, str], list[tuple[Part, LedgerItem]]] = {}
         for outgoing in messages:
             message = outgoing.message
+            if is_base(outgoing.to):
+                self._compose_for_base(outgoing.to, outgoing, unit)
+                continue
+            if self._base and outgoing.to == ALL_AGENTS:
+                self._compose_for_base(BASE_AGENTS, outgoing, unit)
             try:
                 group = (outgoing.to, routing_key(outgoing.to, message))
                 type_url, value = encode(message)
@@ -155,8 +170,22 @@ class Outbox:
                 rows.append(self._envelope(to, key, parts, items, unit))
         return rows
 
+    def _compose_for_base(self, to: str, outgoing: Outgoing, unit: Unit) -> None:
+        """Nothing that base peers do not know; it is sealed when it leaves."""
+        if not self._base or not may_hear(outgoing.message):
+            return
+        try:
+            unit.outbox.append(row_for_base(to, outgoing, self._id(), unit.now))
+        except (MessageRejected, ValueError) as error:
+            unit.quarantine.append(self._unsendable(outgoing, unit.now, error))
+        else:
+            self._backlog = True
+            self._retry_at = 0
+
     def undo(self) -> None:
         """The unit was not committed: its sequence numbers are unused, what it drained has not left."""
+        if self._leaving:
+            self._sent = [id for id in self._sent if id not in self._leaving]
         self.stream_id, self.sequences = self._before
         self.look_again()
 
@@ -253,9 +282,12 @@ class Outbox:
         for row in rows:
             if row.sealed is None or row.id in self._publishing:
                 continue
+            if is_base(row.peer):
+                self._base_post.send(row)
+                continue
             if len(self._publishing) >= IN_MEMORY or not self._bus.connected:
                 self.look_again()
-                return
+                continue
             task = asyncio.create_task(self._publish(row))
             self._publishing[row.id] = task
 
@@ -323,7 +355,7 @@ class Outbox:
 
     async def say(self, to: str, message: Message, conversation_id: bytes = b"") -> None:
         """Send something that nothing keeps: presence, status for a submitter. Lost is lost."""
-        if not self._bus.connected:
+        if not self._bus.connected or is_base(to):
             return
         type_url, value = encode(message)
         message_id = self._id()
@@ -376,7 +408,11 @@ class Outbox:
             if row.next_try > now:
                 self._waiting = min(self._waiting or row.next_try, row.next_try)
                 continue
-            if row.sealed is None:
+            if row.sealed is None and is_base(row.peer):
+                row = sealed_for_base(row, unit)
+                self._sent.append(row.id)  # marked before it leaves: it must not leave twice
+                self._leaving.append(row.id)
+            elif row.sealed is None:
                 items = (LedgerItem(type=row.type, conversation_id=row.conversation_id),)
                 end = MAX_LIFETIME if row.type == "Bundle" else lifetime(row.type)
                 payload = Payload(type_url=row.payload_type, value=row.payload, lifetime=end)
@@ -388,8 +424,9 @@ class Outbox:
             ready.append(row)
         if len(page) < IN_MEMORY // 2:
             self._after = 0
-            self._backlog = bool(self._waiting)
-            self._retry_at = self._waiting
+            fresh = any(row.sealed is None for row in unit.outbox)
+            self._backlog = fresh or bool(self._waiting)
+            self._retry_at = 0 if fresh else self._waiting
         else:
             self._after = page[-1][0]
         return ready
@@ -399,6 +436,7 @@ class Outbox:
     async def flush(self, seconds: float) -> None:
         """Wait for what is on its way, at most so long."""
         self._closing = True
+        await self._base_post.flush(seconds)
         tasks = list(self._publishing.values())
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)

@@ -21,6 +21,8 @@ class QueueSpec(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int | None = None
     #: exclusive, auto-deleted and not durable: submitters and consoles only
     exclusive: bool = False
+    #: bound to the exchange of the base protocol's peers instead of ours (lab mode)
+    base: bool = False
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -45,6 +47,8 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     reply_to: str = ""
     correlation_id: str = ""
+    #: by the exchange of the base protocol's peers, with no other property than ``reply_to``
+    base: bool = False
 
 
 class Outcome(Enum):
@@ -84,7 +88,8 @@ class Bus(Protocol):
         """Publish and wait for the confirm.
 
         Raises:
-            TransientError: not connected, or the outcome is unknown; publish the same bytes again.
+            NotSent: not connected; publish the same bytes later.
+            TransientError: the outcome is unknown; publish the same bytes again.
         """
         ...
 

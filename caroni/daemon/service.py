@@ -78,6 +78,7 @@ def make_bus(loaded: Loaded, on_unhealthy: Callable[[], None] | None = None) -> 
     options = BrokerOptions(
         url=broker_url(loaded),
         exchange=amqp.exchange,
+        base_exchange=amqp.base_exchange if loaded.config.role != "submitter" else "",
         queue_type=amqp.queue_type,
         prefetch=amqp.prefetch,
         publish_timeout=amqp.publish_timeout / 1e6,
@@ -188,6 +189,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
         common: dict[str, Any] = {
             "retention": _retention(config),
             "in_flight": config.amqp.in_flight,
+            "base_peers": bool(config.amqp.base_exchange),
             "limits": Limits(
                 directory=loaded.directory,
                 disk_reserve=config.limits.disk_reserve,
@@ -260,7 +262,10 @@ def _reload_trust(node: Node) -> None:
 
 def _log_start(config: Config, node: Node) -> None:
     if config.security.mode == "lab":
-        log.warning("LAB MODE: unsigned peers are accepted; never face a network you do not control")
+        log.warning(
+            "LAB MODE: unsigned peers are accepted; never face a network you do not control",
+            base_exchange=config.amqp.base_exchange or "none",
+        )
     extra = {"slots": config.agent.slots} if isinstance(node, AgentNode) else {}
     log.info("started", identity=config.uri, pid=os.getpid(), security=config.security.mode, **extra)
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from google.protobuf.message import DecodeError
 
+from caroni.core.base_peers import UNSIGNED_PREFIX
 from caroni.core.messages import JobFulfillmentDecline, JobFulfillmentOffer, Message
 from caroni.core.plan import DAY, HOUR, MINUTE
 from caroni.errors import MessageRejected
@@ -35,7 +36,7 @@ from caroni.wire.sealing import (
     pre_authentication_encoding,
     seal_unsigned,
 )
-from caroni.wire.topics import UNSIGNED_PREFIX, is_topic, topic_of
+from caroni.wire.topics import is_topic, topic_of
 
 __all__ = [
     "Item",
@@ -132,7 +133,7 @@ class Opener:
             raise Refused("E_PARSE", "envelope cannot be parsed") from None
         signature = envelope.signature
         if not signature.payload_signature:
-            return self._open_unsigned(envelope, reply_to)
+            return self._open_unsigned(envelope, body, now, reply_to)
         sender = ""
         try:
             known, header = self._authenticate(signature, envelope.signed_header, now)
@@ -276,7 +277,7 @@ class Opener:
             items.append(item)
         return tuple(items)
 
-    def _open_unsigned(self, envelope: pb.CaroniEnvelope, reply_to: str) -> Opened:
+    def _open_unsigned(self, envelope: pb.CaroniEnvelope, body: bytes, now: int, reply_to: str) -> Opened:
         """A base peer in lab mode: named by its ``reply_to``, refused if that topic's owner signs."""
         stripped = envelope.signed_header or envelope.signature.signator_certificate
         if self.mode != LAB or stripped:
@@ -292,9 +293,10 @@ class Opener:
         return Opened(
             sender=UNSIGNED_PREFIX + reply_to,
             role=UNSIGNED,
-            message_id=b"",
+            # it has no id: one made of its content tells what the broker delivers a second time
+            message_id=hashlib.sha256(reply_to.encode() + b"\0" + body).digest()[:16],
             sent_at=0,
-            deadline=0,
+            deadline=now + DAY,
             stream_id=0,
             sequence=0,
             payload_type=item.type_name,

@@ -11,14 +11,13 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from caroni.core.base_peers import UNSIGNED_PREFIX
 from caroni.trust.identity import Identity
 
 #: Where every agent of base peers listens, and ours while one is about.
 FULFILLMENT: Final = "wf.agent.fulfillment"
 #: Where managers listen for presence.
 PRESENCE: Final = "wf.manager.presence"
-#: How an unsigned peer (lab mode) is named: this, then its topic.
-UNSIGNED_PREFIX: Final = "unsigned:"
 #: Longest routing key that AMQP carries, in bytes.
 MAX_KEY: Final = 255
 

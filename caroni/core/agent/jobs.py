@@ -20,6 +20,7 @@ from caroni.core.agent.state import (
     SignalKind,
     StartJob,
 )
+from caroni.core.base_peers import is_base, statuses, typed
 from caroni.core.cwltypes import ValueMismatch, check_json
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of, value_digest
@@ -68,6 +69,8 @@ def report(d: AgentDraft, job: AgentJob) -> None:
     if not job.offer_uuid:  # only the memory of a kill: to say "killed" would say that it never ran
         _unknown(d, job.manager, job.job_uuid)
         return
+    if is_base(job.manager):
+        return  # it hears of each change once (``_tell_base``), and of nothing again
     if job.state is AgentJobState.COMPLETED:
         _send_outputs(d, job)
     usage = ResourceUse(wall=job.wall, cpu=job.cpu, max_rss=job.max_rss) if job.ended_at else None
@@ -122,9 +125,27 @@ def _move(d: AgentDraft, job: AgentJob, state: AgentJobState, info: str = "") ->
     job = replace(job, state=advance("job", job.state, state), seq=job.seq + 1, info=info or job.info)
     if state in ENDED:
         job = replace(job, ended_at=job.ended_at or d.now, tries=0, due=d.now + d.settings.result_resend)
+    if is_base(job.manager):
+        return _tell_base(d, job)
     d.put(job)
     report(d, job)
     return job
+
+
+def _tell_base(d: AgentDraft, job: AgentJob) -> AgentJob:
+    """Say what is new to a manager of the base protocol; it releases nothing, so the end is that too."""
+    for status in statuses(d.get(AgentJob, job.key), job):
+        update = JobStatusUpdate(job_uuid=job.job_uuid, job_status=status, status_info=job.info)
+        d.send(job.manager, update, job.request_uuid)
+    if job.state in ENDED:
+        for name in job.manifest if job.state is AgentJobState.COMPLETED else ():
+            output = d.get(AgentOutput, (*job.key, name))
+            if output is not None:
+                data = JobDataAvailable(job_uuid=job.job_uuid, parameters={name: output.value})
+                d.send(job.manager, data, job.request_uuid)
+        job = replace(job, released=True, due=0)
+        d.act(ForgetJob(key=job.key))
+    return d.put(job)
 
 
 # --- from accept to queue ------------------------------------------------------------------------
@@ -174,6 +195,8 @@ def on_data(d: AgentDraft, origin: Origin, m: JobDataAvailable) -> None:
         if name not in job.parameters:
             d.note("input_undeclared", job=job.job_uuid, manager=job.manager, input=name[:100])
             continue
+        if job_type is not None and name in job_type.inputs and is_base(job.manager):
+            value = typed(value, job_type.inputs[name])
         known = d.get(AgentInput, (*job.key, name))
         if known is not None:
             if known.value != value:
@@ -195,6 +218,8 @@ def on_data(d: AgentDraft, origin: Origin, m: JobDataAvailable) -> None:
 
 
 def _note_changed_inputs(d: AgentDraft, job: AgentJob, m: JobDataAvailable) -> None:
+    if is_base(job.manager):
+        return  # what is kept of its values is not what it has sent
     for name, value in m.parameters.items():
         known = d.get(AgentInput, (*job.key, name))
         if known is not None and known.value != value:
@@ -243,7 +268,9 @@ def keep_newest_status(d: AgentDraft) -> None:
         d.messages = [
             outgoing
             for outgoing in d.messages
-            if type(m := outgoing.message) is not JobStatusUpdate or newest[outgoing.to, m.job_uuid] is m
+            if type(m := outgoing.message) is not JobStatusUpdate
+            or newest[outgoing.to, m.job_uuid] is m
+            or is_base(outgoing.to)
         ]
 
 
@@ -349,6 +376,9 @@ def on_status_request(d: AgentDraft, origin: Origin, m: JobStatusRequest) -> Non
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
         _unknown(d, origin.uri, m.job_uuid)
+    elif is_base(job.manager):
+        if job.state is AgentJobState.PENDING:
+            d.send(job.manager, JobStatusUpdate(job_uuid=job.job_uuid, job_status=JobStatus.PENDING))
     else:
         report(d, job)
 

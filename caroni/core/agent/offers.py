@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from caroni.core.agent.jobs import create_job, kill, report
 from caroni.core.agent.state import AgentDraft, Load, Refusal, Terms
+from caroni.core.base_peers import is_base
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
@@ -34,6 +35,8 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
     key = d.state.offer_of_request.get((origin.uri, m.request_uuid))
     offer = d.get(AgentOffer, key) if key is not None else None
     if offer is not None:
+        if is_base(origin.uri):
+            return  # a second offer would end it
         if offer.state is AgentOfferState.OPEN:
             offer = d.put(replace(offer, due=d.now + d.settings.offer_ttl, round=max(offer.round, m.round)))
             _say_offer(d, offer)
@@ -183,7 +186,8 @@ def on_accept(d: AgentDraft, origin: Origin, m: JobFulfillmentOfferAccept) -> No
         _say_withdrawn(d, origin.uri, m.request_uuid, m.offer_uuid, "this offer is not known here")
         return
     if offer.state is AgentOfferState.ACCEPTED:
-        _say_accepted(d, offer)
+        if not is_base(origin.uri):
+            _say_accepted(d, offer)
         return
     why = ""
     if offer.state in (AgentOfferState.REJECTED, AgentOfferState.REVOKED):

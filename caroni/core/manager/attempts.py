@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from caroni.core.manager.delivery import stop_job
+from caroni.core.manager.delivery import ask, stop_job
 from caroni.core.manager.held import held_changed, hold_step, holds
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
 from caroni.core.manager.workflows import end_step, fail, step_ended
-from caroni.core.messages import FailureClass, JobKill, JobStatusRequest
+from caroni.core.messages import FailureClass, JobKill
 from caroni.core.plan import MINUTE
 from caroni.core.rows import Job, Peer, Step
 from caroni.core.states import JobState, StepState, WorkflowState, advance
@@ -133,7 +133,7 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
             _remind_kill(d, job)
         elif holds(d.step((job.workflow_uuid, job.step_index)), job):
             d.put(replace(job, due=d.now + settings.poll_cap))
-            d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+            ask(d, job)
         else:
             d.put(replace(job, due=0))
         return
@@ -157,7 +157,7 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
         return
     wait = min(settings.poll * 2 ** min(job.tries, 16), settings.poll_cap)
     d.put(replace(job, tries=job.tries + 1, due=min(d.now + wait, max(lost_at, d.now + 1))))
-    d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+    ask(d, job)
 
 
 def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
@@ -181,6 +181,14 @@ def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
         (peer.away_until if peer is not None else 0) + 15 * MINUTE,
         d.state.started_at + lost_after,
     )
+
+
+def agent_gone(d: ManagerDraft, agent: str) -> None:
+    """A base agent has no queue any more, so it has ended and forgotten its jobs."""
+    for key in list(d.state.jobs_by_agent.get(agent, ())):
+        job = d.get(Job, key)
+        if job is not None and job.state in LIVE_JOB:
+            _lost(d, job)
 
 
 def _lost(d: ManagerDraft, job: Job) -> None:

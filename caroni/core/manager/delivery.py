@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base
 from caroni.core.manager.state import ManagerDraft
 from caroni.core.messages import (
     JobDataAvailable,
     JobFulfillmentOfferReject,
     JobKill,
     JobRelease,
+    JobStatusRequest,
     Json,
 )
 from caroni.core.rows import Flow, Job, Offer, Request, Step
@@ -46,6 +48,8 @@ def send_inputs(d: ManagerDraft, job: Job, step: Step, only: frozenset[str] | No
 
 def stop_job(d: ManagerDraft, job: Job, why: str) -> Job:
     """Record the wish first, then say it; the job's timer repeats it until the agent answers."""
+    if is_base(job.agent):
+        return job  # it hears nothing while a job runs: the job ends by itself
     d.send(job.agent, JobKill(job_uuid=job.job_uuid, kill_info=why), job.request_uuid)
     if job.kill_wanted:
         return job
@@ -66,6 +70,12 @@ def release(d: ManagerDraft, agent: str, job_uuid: bytes, conversation_id: bytes
     d.send(agent, JobRelease(job_uuid=job_uuid), conversation_id)
 
 
+def ask(d: ManagerDraft, job: Job) -> None:
+    """Have the agent say how the job stands; not a base agent, which may know the job no more."""
+    if not is_base(job.agent):
+        d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
+
+
 def say_reject(d: ManagerDraft, agent: str, request_uuid: bytes, offer_uuid: bytes, why: str) -> None:
     """An offer is not (or no longer) wanted: its reservation is free, a job that came of it is killed."""
     d.send(
@@ -78,6 +88,8 @@ def say_reject(d: ManagerDraft, agent: str, request_uuid: bytes, offer_uuid: byt
 def reject(d: ManagerDraft, offer: Offer, why: str) -> None:
     """The same, of an offer that we have a row for."""
     d.put(replace(offer, state=advance("offer", offer.state, OfferState.REJECTED)))
+    if offer.state is OfferState.ACCEPTED and is_base(offer.agent):
+        return  # it has had its one answer
     say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, why)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base
 from caroni.core.draft import ALL_AGENTS, Origin
 from caroni.core.manager.delivery import reject, reject_standbys, say_reject, send_inputs, stop_job
 from caroni.core.manager.held import hold_step
@@ -24,6 +25,7 @@ from caroni.core.messages import (
     JobFulfillmentRequest,
     JobFulfillmentRequestWithdrawn,
     JobStatus,
+    JobStatusRequest,
 )
 from caroni.core.plan import MINUTE
 from caroni.core.rows import Flow, Job, Offer, OfferKey, Peer, Request, Step
@@ -171,6 +173,8 @@ def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
 
 
 def _answer_again(d: ManagerDraft, request: Request, offer: Offer, m: JobFulfillmentOffer) -> None:
+    if is_base(offer.agent):
+        return  # brought twice by the broker: it has, or will have, its one answer
     if offer.state is OfferState.RECEIVED:
         expires_at = d.now + m.ttl if m.ttl else 0
         if expires_at > offer.expires_at:
@@ -278,7 +282,8 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
     request = d.get(Request, offer.request_uuid)
     step = d.step((request.workflow_uuid, request.step_index)) if request is not None else None
     if request is None or step is None:
-        say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
+        if not is_base(origin.uri):
+            say_reject(d, origin.uri, offer.request_uuid, m.offer_uuid, "this request is not known here")
         return
     if (request.state is RequestState.FULFILLED and request.accepted == offer.key) or any(
         known.offer_uuid == m.offer_uuid for known in _jobs(d, step) if known.agent == origin.uri
@@ -317,6 +322,9 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
             )
         )
         reject_standbys(d, request, "another offer was taken")
+        if is_base(job.agent):
+            # as a base manager does: once, and before the inputs
+            d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
         send_inputs(d, job, step)
         d.note("job_accepted", workflow=step.workflow_uuid, step=step.name, agent=job.agent, job=job.job_uuid)
         return
@@ -411,6 +419,10 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
     settings = d.settings
     peer = d.get(Peer, request.agent)
     away = peer is not None and peer.away_until > d.now
+    if is_base(request.agent) and request.accept_tries == 1:
+        # it is not told twice, and answers when its present job is over
+        d.put(replace(request, accept_tries=settings.accept_tries, due=d.now + settings.lost_after))
+        return
     if request.accept_tries >= settings.accept_tries and not away:
         offer = d.get(Offer, request.accepted)
         if offer is not None and offer.state is OfferState.ACCEPTED:
@@ -420,6 +432,19 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
     wait = min(settings.accept_resend * 2 ** min(request.accept_tries, 16), settings.accept_resend_cap)
     request = d.put(replace(request, accept_tries=request.accept_tries + 1, due=d.now + wait))
     _say_accept(d, request)
+
+
+def agent_gone(d: ManagerDraft, agent: str) -> None:
+    """A base agent has no queue any more: what it was to confirm is asked for again."""
+    for request in list(d.state.tables[Request].values()):
+        if (
+            isinstance(request, Request)
+            and request.state is RequestState.ACCEPTING
+            and request.agent == agent
+            and (offer := d.get(Offer, request.accepted)) is not None
+        ):
+            d.put(replace(offer, state=advance("offer", offer.state, OfferState.GONE)))
+            _reopen(d, request)
 
 
 def ask_directly(d: ManagerDraft, agent: str, job_types: tuple[str, ...], limit: int = 200) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base, typed
 from caroni.core.cwltypes import ValueMismatch, check_json
 from caroni.core.draft import Origin
 from caroni.core.ids import value_digest
@@ -134,7 +135,7 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
 def _feed(d: ManagerDraft, job: Job) -> None:
     """A pending job waits for inputs: send all that have a value, again."""
     step = d.step((job.workflow_uuid, job.step_index))
-    if step is not None and step.current == job.key and not job.kill_wanted:
+    if step is not None and step.current == job.key and not job.kill_wanted and not is_base(job.agent):
         send_inputs(d, job, step)
 
 
@@ -209,6 +210,8 @@ def on_data(d: ManagerDraft, origin: Origin, m: JobDataAvailable) -> None:
         if name not in declared:
             d.note("output_undeclared", job=job.job_uuid, agent=job.agent, output=name[:100])
             continue
+        if is_base(job.agent):
+            value = typed(value, declared[name])
         staged = d.get(JobOutput, (*job.key, name))
         if staged is None:
             d.put(JobOutput(agent=job.agent, job_uuid=job.job_uuid, name=name, value=value))
@@ -219,13 +222,31 @@ def on_data(d: ManagerDraft, origin: Origin, m: JobDataAvailable) -> None:
         _win_if_whole(d, job)
 
 
-def _win_if_whole(d: ManagerDraft, job: Job) -> None:
-    """A completed job counts once every output of its manifest is here."""
+def on_outputs_due(d: ManagerDraft, job: Job) -> None:
+    """A base agent has said that its job is completed, and has had its time to say with what."""
+    d.put(replace(job, due=0))
+    if job.state in LIVE_JOB | GIVEN_UP_JOB:
+        _win_if_whole(d, job, wait=False)
+
+
+def _win_if_whole(d: ManagerDraft, job: Job, *, wait: bool = True) -> None:
+    """A completed job counts once every output of its manifest is here.
+
+    A base agent has no manifest, and sends its outputs after the end: until they are due (``wait``), every
+    output that the step declares is waited for.
+    """
     step = d.step((job.workflow_uuid, job.step_index))
     if step is None:
         return
     declared = d.plan_step(step).outputs
     values: dict[str, str] = {}
+    if is_base(job.agent):
+        for name in declared:
+            staged = d.get(JobOutput, (*job.key, name))
+            if staged is not None:
+                values[name] = staged.value
+            elif wait:
+                return
     for name, digest in job.manifest.items():
         if name not in declared:
             continue

@@ -12,11 +12,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base
 from caroni.core.clockjump import ClockJumped, on_clock_jumped
 from caroni.core.commands import ManagerCommand
 from caroni.core.draft import Origin
 from caroni.core.manager import agents, attempts, control, fulfilment, jobs, restore, workflows
-from caroni.core.manager.state import ManagerDraft, ManagerState, Started, Unheard
+from caroni.core.manager.state import ManagerDraft, ManagerState, Started, Unheard, Unreachable
 from caroni.core.messages import (
     AgentPresence,
     JobAccepted,
@@ -123,7 +124,7 @@ def operate(d: ManagerDraft, command: ManagerCommand) -> dict[str, Any]:
     return control.operate(d, command)
 
 
-def happened(d: ManagerDraft, event: Unheard | Started | ClockJumped) -> None:
+def happened(d: ManagerDraft, event: Unheard | Unreachable | Started | ClockJumped) -> None:
     """Take something local."""
     match event:
         case Unheard():
@@ -132,6 +133,9 @@ def happened(d: ManagerDraft, event: Unheard | Started | ClockJumped) -> None:
                 request = d.get(Request, request_uuid)
                 if request is not None and request.state is RequestState.OPEN and not request.unheard:
                     d.put(replace(request, unheard=True))
+        case Unreachable():
+            attempts.agent_gone(d, event.peer)
+            fulfilment.agent_gone(d, event.peer)
         case Started():
             agents.on_started(d, event)
         case ClockJumped():
@@ -145,7 +149,10 @@ def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:
     if isinstance(row, Request):
         fulfilment.on_request_due(d, row)
     elif isinstance(row, Job):
-        attempts.on_job_due(d, row)
+        if row.ended and is_base(row.agent):
+            jobs.on_outputs_due(d, row)
+        else:
+            attempts.on_job_due(d, row)
     elif isinstance(row, Step):
         attempts.on_step_due(d, row)
     elif isinstance(row, Orphan):

@@ -116,6 +116,12 @@ class Unheard(msgspec.Struct, frozen=True, kw_only=True):
     requests: tuple[bytes, ...]
 
 
+class Unreachable(msgspec.Struct, frozen=True, kw_only=True):
+    """The broker says that a base peer has no queue: it has ended, and comes back under another name."""
+
+    peer: str
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True):
     """This process has loaded its rows and begins to work; ``put_back``: they are those of a backup."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base, typed_all
 from caroni.core.draft import Origin
 from caroni.core.inputs import InputError, bind_inputs
 from caroni.core.manager.delivery import stop_job
@@ -53,7 +54,10 @@ def on_create(d: ManagerDraft, origin: Origin, m: WorkFlowCreate) -> None:
         return
     plan = d.state.plans[m.template_name, revision]
     try:
-        values = bind_inputs(plan, m.inputs)
+        given = m.inputs
+        if is_base(origin.uri):
+            given = typed_all(given, {wanted.name: wanted.type for wanted in plan.inputs})
+        values = bind_inputs(plan, given)
     except InputError as error:
         refuse(str(error), error.input_name)
         return

@@ -18,7 +18,7 @@ from caroni.daemon.bus.amqp_connection import BROKER_ERRORS, explain, quiet_libr
 from caroni.daemon.bus.amqp_link import Link
 from caroni.daemon.bus.broker_url import BrokerOptions, check_options, place, tls_context
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
-from caroni.errors import TransientError
+from caroni.errors import NotSent, TransientError
 
 log = structlog.get_logger()
 
@@ -119,9 +119,9 @@ class AmqpBus:
         if task is None:
             link = self._link
             if link is None or link.broken.is_set():
-                raise TransientError(f"not connected to the broker at {place(self._options.url)}")
+                raise NotSent(f"not connected to the broker at {place(self._options.url)}")
             if len(self._in_flight) >= self._options.max_in_flight:
-                raise TransientError(f"{len(self._in_flight)} messages wait for the broker's confirm already")
+                raise NotSent(f"{len(self._in_flight)} messages wait for the broker's confirm already")
             # The publish outlives a caller that gives up: until its outcome is known, a repeat joins it.
             task = asyncio.create_task(link.publish(message))
             self._in_flight[message.message_id] = task

@@ -40,7 +40,7 @@ from caroni.daemon.bus.amqp_connection import (
 )
 from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
-from caroni.errors import TransientError
+from caroni.errors import NotSent, TransientError
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -75,6 +75,8 @@ class Link:
         self._ping_queue = ""
         self._pong: asyncio.Future[None] | None = None
         self._unacked: dict[int, None] = {}
+        #: queues that are bound to another exchange than ours
+        self._exchange_of: dict[str, str] = {}
         self.broken = asyncio.Event()
         self.reason = ""
         self.version = ""
@@ -91,8 +93,12 @@ class Link:
         await self._consuming.open(self._connection_closed)
         await self._publishing.open(self._connection_closed)
         self.version = self._consuming.version
-        await self._declare_exchange()
+        await self._declare_exchange(self._options.exchange, self._options.exchange_durable)
+        if self._options.base_exchange:
+            await self._declare_exchange(self._options.base_exchange, durable=False)
         for spec in specs:
+            if spec.base:
+                self._exchange_of[spec.name] = self._options.base_exchange
             await self._declare_queue(spec)
             wanted = bindings[spec.name]
             await self.bind(spec.name, wanted, stale.get(spec.name, set()) - set(wanted))
@@ -149,8 +155,7 @@ class Link:
             if not channel.is_closed:
                 await channel.close()
 
-    async def _declare_exchange(self) -> None:
-        name, durable = self._options.exchange, self._options.exchange_durable
+    async def _declare_exchange(self, name: str, durable: bool) -> None:
         await self._passive_first(
             f"exchange {name}",
             lambda channel: channel.exchange_declare(name, exchange_type="topic", passive=True),
@@ -218,7 +223,7 @@ class Link:
 
     async def bind(self, queue: str, add: Iterable[str], remove: Iterable[str]) -> None:
         """Add and remove bindings of a queue; what the broker refuses is warned of once."""
-        exchange = self._options.exchange
+        exchange = self._exchange_of.get(queue, self._options.exchange)
         add, remove = list(add), list(remove)
         if not add and not remove:
             return
@@ -322,21 +327,25 @@ class Link:
         """
         channel = self._publish_channel
         if channel is None or self.broken.is_set():
-            raise TransientError(self.reason or "the connection to the broker is being opened")
-        properties = Basic.Properties(
-            content_type="application/x-protobuf",
-            delivery_mode=2,
-            reply_to=message.reply_to or None,
-            correlation_id=message.correlation_id or None,
-            message_id=message.message_id,
-            timestamp=datetime.now(UTC),
-            message_type=message.type,
-            app_id=f"caroni/{__version__}",
-        )
+            raise NotSent(self.reason or "the connection to the broker is being opened")
+        if message.base:
+            exchange, properties = self._options.base_exchange, Basic.Properties(reply_to=message.reply_to)
+        else:
+            exchange = self._options.exchange
+            properties = Basic.Properties(
+                content_type="application/x-protobuf",
+                delivery_mode=2,
+                reply_to=message.reply_to or None,
+                correlation_id=message.correlation_id or None,
+                message_id=message.message_id,
+                timestamp=datetime.now(UTC),
+                message_type=message.type,
+                app_id=f"caroni/{__version__}",
+            )
         try:
             answer = await channel.basic_publish(
                 message.body,
-                exchange=self._options.exchange,
+                exchange=exchange,
                 routing_key=message.routing_key,
                 properties=properties,
                 mandatory=True,

@@ -26,6 +26,8 @@ class BrokerOptions(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     exchange: str = "caroni"
     exchange_durable: bool = True
+    #: exchange of the base protocol's peers, topic and not durable; empty: there is none
+    base_exchange: str = ""
     queue_type: str = "classic"
     prefetch: int = 128
     publish_timeout: float = 30.0

@@ -15,7 +15,7 @@ import structlog
 
 from caroni.daemon.bus.faults import Faults
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
-from caroni.errors import TransientError
+from caroni.errors import NotSent, TransientError
 
 log = structlog.get_logger()
 
@@ -118,7 +118,7 @@ class MemoryBroker:
         self.running = True
         self._queues: dict[str, _Queue] = {}
         self._clients: list[MemoryBus] = []
-        self._routes: dict[str, tuple[_Queue, ...]] = {}
+        self._routes: dict[tuple[str, bool], tuple[_Queue, ...]] = {}
 
     # --- what an operator can do to a broker ---------------------------------------------------------
 
@@ -183,9 +183,9 @@ class MemoryBroker:
 
     def route(self, message: Publish) -> bool:
         """Put a message into every queue that is bound to its key; whether there is one."""
-        queues = self._routes.get(message.routing_key)
+        queues = self._routes.get((message.routing_key, message.base))
         if queues is None:
-            queues = self._find(message.routing_key)
+            queues = self._find(message.routing_key, message.base)
         faults = self.faults
         for queue in queues:
             if faults is None:
@@ -199,16 +199,17 @@ class MemoryBroker:
                     queue.put(message, faults)
         return bool(queues)
 
-    def _find(self, key: str) -> tuple[_Queue, ...]:
+    def _find(self, key: str, base: bool) -> tuple[_Queue, ...]:
         if len(self._routes) >= _ROUTES:
             self._routes.clear()
         words = key.split(".")
         found = tuple(
             queue
             for queue in self._queues.values()
-            if any(_words_match(pattern.split("."), words) for pattern in queue.bindings)
+            if queue.spec.base is base
+            and any(_words_match(pattern.split("."), words) for pattern in queue.bindings)
         )
-        self._routes[key] = found
+        self._routes[key, base] = found
         return found
 
 
@@ -262,7 +263,7 @@ class MemoryBus:
     async def publish(self, message: Publish) -> Outcome:
         """See :meth:`caroni.daemon.ports.Bus.publish`."""
         if not self._connected:
-            raise TransientError("the in-process broker is away; the message is sent when it is back")
+            raise NotSent("the in-process broker is away; the message is sent when it is back")
         faults = self._broker.faults
         if faults is not None and faults.hits(faults.lose_publish):
             await asyncio.sleep(0)

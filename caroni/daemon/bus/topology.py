@@ -71,6 +71,24 @@ def manager_queues(topic_id: str) -> tuple[QueueSpec, ...]:
     )
 
 
+def base_queues(role: str, topic_id: str) -> tuple[QueueSpec, ...]:
+    """What a manager or an agent reads from the exchange of the base protocol's peers (lab mode).
+
+    The queues are durable, the exchange is not: what has been delivered to us is not lost with it.
+    """
+    own = QueueSpec(name=f"caroni.{role}.{topic_id}.base", bindings=(topic(role, topic_id),), base=True)
+    if role != "agent":
+        return (own,)
+    calls = QueueSpec(
+        name=f"caroni.{role}.{topic_id}.base-cfp",
+        bindings=(FULFILLMENT,),
+        ttl=BROADCAST_TTL,
+        max_length=BROADCAST_LENGTH,
+        base=True,
+    )
+    return (own, calls)
+
+
 def submitter_queues(topic_id: str, nonce: str, *, role: str = "submitter") -> tuple[QueueSpec, ...]:
     """The one queue of a submitter or (``role="operator"``) a console: exclusive, gone with its connection.
 
