@@ -1,0 +1,1 @@
+"""What an older release leaves behind, and whether the present code goes on with it."""
