@@ -34,12 +34,13 @@ from caroni.core.messages import (
     JobFulfillmentOffer,
     JobFulfillmentOfferAccept,
     JobFulfillmentRequest,
+    JobReport,
+    JobReportEntry,
     JobStatus,
     JobStatusUpdate,
     Message,
     WorkFlowCreate,
 )
-from caroni.core.peers import contact
 from caroni.core.plan import HOUR, SECOND, Plan, PlanInput, PlanStep, StepPolicy, WorkflowInput
 from caroni.core.rows import (
     AgentInput,
@@ -120,6 +121,10 @@ class Side:
         self.now = NOW
         self.dice = random.Random(7)
         self.streams: dict[str, int] = {}
+        #: the number of the next envelope that is heard, 0 for none
+        self.sequence = 0
+        #: what the last command gave
+        self.result: dict[str, Any] = {}
         #: everything that was ever sent
         self.posted: list[Outgoing] = []
 
@@ -185,11 +190,26 @@ class Side:
         rows = [row for table in self.state.tables.values() for row in table.values()]
         assert indexes(self.fresh(rows)) == indexes(self.state), "indexes are those of a start"
 
-    def say(self, m: Message, by: str, *, stream: int = 1) -> Said:
+    def say(
+        self, m: Message, by: str, *, stream: int = 1, conversation: bytes = b"", sequence: int = 0
+    ) -> Said:
         """One message, in a unit of its own."""
+        self.sequence = sequence
 
         def decide(draft: Any) -> None:
-            self.hear(draft, Origin(uri=by, stream_id=stream), m)
+            self.hear(draft, Origin(uri=by, stream_id=stream, conversation_id=conversation), m)
+
+        return self.unit(decide)
+
+    def happens(self, event: Any) -> Said:
+        """Something local, in a unit of its own."""
+        return self.unit(lambda draft: self.routes().happened(draft, event))
+
+    def command(self, command: Any) -> Said:
+        """An operator's command, in a unit of its own; ``result`` is what it gives."""
+
+        def decide(draft: Any) -> None:
+            self.result = self.routes().operate(draft, command)
 
         return self.unit(decide)
 
@@ -244,6 +264,7 @@ def indexes(state: Any) -> dict[str, Any]:
             "submits": dict(state.submits),
             "requests_by_type": {name: set(found) for name, found in state.requests_by_type.items()},
             "jobs_by_agent": {name: set(found) for name, found in state.jobs_by_agent.items()},
+            "orphans_of": dict(state.orphans_of),
         }
     return {
         "offer_of_request": dict(state.offer_of_request),
@@ -325,7 +346,7 @@ class ManagerSide(Side):
         return manager_routes
 
     def hear(self, draft: ManagerDraft, origin: Origin, m: Message) -> None:
-        contact(draft, origin)
+        manager_routes.contact(draft, origin, self.sequence)
         assert manager_routes.handle(draft, origin, m)
 
     # -- what is known
@@ -384,6 +405,7 @@ class ManagerSide(Side):
         *,
         seq: int | None = None,
         stream: int = 1,
+        conversation: bytes = b"",
         **more: Any,
     ) -> Said:
         agent, job_uuid = key or self.job().key
@@ -391,8 +413,14 @@ class ManagerSide(Side):
             seq = self.seqs.get(job_uuid, 0) + 1
         self.seqs[job_uuid] = max(seq, self.seqs.get(job_uuid, 0))
         return self.say(
-            JobStatusUpdate(job_uuid=job_uuid, job_status=status, seq=seq, **more), agent, stream=stream
+            JobStatusUpdate(job_uuid=job_uuid, job_status=status, seq=seq, **more),
+            agent,
+            stream=stream,
+            conversation=conversation,
         )
+
+    def report(self, by: str = AGENT, *jobs: JobReportEntry, **more: Any) -> Said:
+        return self.say(JobReport(report_uuid=b"R" * 16, jobs=jobs, complete=True, **more), by)
 
     def outputs(self, key: JobKey | None = None, **values: str) -> Said:
         agent, job_uuid = key or self.job().key
@@ -477,6 +505,7 @@ class AgentSide(Side):
         return agent_routes
 
     def hear(self, draft: AgentDraft, origin: Origin, m: Message) -> None:
+        agent_routes.contact(draft, origin, self.sequence)
         assert agent_routes.handle(draft, origin, m)
 
     def check(self, before: Any, draft: Draft) -> None:

@@ -17,6 +17,7 @@ from caroni.core.agent.state import (
     Terms,
     evictable,
 )
+from caroni.core.commands import Drain
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
@@ -84,7 +85,7 @@ def test_an_incapable_one_declines_and_keeps_nothing(
 
 
 def test_a_draining_one_declines(a: AgentSide) -> None:
-    a.state.draining = True
+    a.command(Drain())
     assert a.request().only(JobFulfillmentDecline).reason is DeclineReason.DRAINING
 
 
@@ -245,7 +246,7 @@ def test_L_accept_of_an_expired_offer_is_withdrawn_otherwise(a: AgentSide, why: 
     offer = a.offered()
     a.wait(HOUR + MINUTE)
     if why == "draining":
-        a.state.draining = True
+        a.command(Drain())
     elif why == "definition gone":
         del a.job_types["t"]
     else:
@@ -275,10 +276,11 @@ def test_an_accept_needs_a_rule_that_still_allows_it(a: AgentSide) -> None:
     assert a.offer_row(offer).state is AgentOfferState.REVOKED
 
 
-def test_open_accept_is_honoured_while_draining(a: AgentSide) -> None:
+def test_draining_takes_open_offers_back(a: AgentSide) -> None:
     offer = a.offered()
-    a.state.draining = True
-    a.accept(offer).only(JobAccepted)
+    assert a.command(Drain()).only(JobFulfillmentOfferWithdrawn).offer_uuid == offer
+    a.accept(offer).only(JobFulfillmentOfferWithdrawn)
+    assert a.offer_row(offer).state is AgentOfferState.REVOKED
 
 
 def test_accept_by_another_manager_is_unknown(a: AgentSide) -> None:

@@ -345,6 +345,7 @@ def test_offer_of_an_agent_that_is_not_cleared_is_rejected(m: ManagerSide) -> No
 def test_JobAccepted_for_an_offer_that_was_never_a_candidate_only_hears_no(m: ManagerSide) -> None:
     """An agent that is not cleared must not be able to fill the step's list of jobs."""
     m.offer(by=UNCLEARED)
+    m.report(UNCLEARED)
     before = m.step()
     said = m.accepted(by=UNCLEARED)
     said.only(JobFulfillmentOfferReject)
@@ -354,6 +355,7 @@ def test_JobAccepted_for_an_offer_that_was_never_a_candidate_only_hears_no(m: Ma
 
 def test_JobAccepted_for_an_unknown_offer_only_hears_no(m: ManagerSide) -> None:
     m.offer()
+    m.report(SECOND_AGENT)
     said = m.accepted(ONE, by=SECOND_AGENT)
     said.only(JobFulfillmentOfferReject)
     assert not said.rows()

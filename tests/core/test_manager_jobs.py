@@ -466,6 +466,7 @@ def test_superseded_live_is_told_to_stop_and_its_result_is_never_used(m: Manager
 @pytest.mark.parametrize("status", list(JobStatus))
 def test_no_row(m: ManagerSide, status: JobStatus) -> None:
     m.submit()
+    m.report()
     said = m.status(status, (AGENT, b"?" * 16))
     expected = {**dict.fromkeys(LIVE, "JobKill"), **dict.fromkeys(ENDED, "JobRelease")}
     assert said.kinds == ([expected[status]] if status in expected else [])
@@ -474,6 +475,7 @@ def test_no_row(m: ManagerSide, status: JobStatus) -> None:
 
 def test_a_job_of_another_agent_is_no_row(m: ManagerSide) -> None:
     m.running()
+    m.report(SECOND_AGENT)
     before = m.job()
     assert m.status(JobStatus.RUNNING, (SECOND_AGENT, FIRST[1])).only(JobKill)
     assert not m.outputs((SECOND_AGENT, FIRST[1])).rows()

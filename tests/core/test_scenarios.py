@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from caroni.core.agent.state import SignalJob
+from caroni.core.commands import Drain
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
     AgentPresence,
@@ -181,7 +182,8 @@ def test_S6_accept_twice_only_after_the_offer_expired(draining: bool) -> None:
     (offer,) = agent.state.tables[AgentOffer].values()
     assert isinstance(offer, AgentOffer)
     agent.wait(2 * MINUTE)
-    agent.state.draining = draining
+    if draining:
+        agent.command(Drain())
     for _ in range(2):
         said = agent.accept(offer.offer_uuid, request_uuid=offer.request_uuid)
         said.only(JobFulfillmentOfferWithdrawn if draining else JobAccepted)
@@ -268,7 +270,7 @@ def test_S20_an_agent_drains_while_its_offer_is_being_accepted() -> None:
     f = federation(agents=2, offer_ttl=5 * SECOND)
     f.carry(drop=(JobFulfillmentOfferAccept,))
     first = f.agents[AGENT]
-    first.state.draining = True
+    first.command(Drain())
     f.wait(11 * SECOND)  # the offer has expired when the accept is said again
     withdrawn = [o for o in first.posted if isinstance(o.message, JobFulfillmentOfferWithdrawn)]
     assert len(withdrawn) == 1
