@@ -45,6 +45,15 @@ _PG_AWAY = (
 _PG_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _SQLITE_AWAY = ("locked", "busy", "full", "i/o", "unable to open", "readonly", "disk", "interrupted")
 
+#: seconds that a unit of work of a process before us may still take; then its session is ended
+PATIENCE = 5.0
+#: our sessions that have written something they have not committed, begun before an instant
+_UNENDED = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
+    " AND application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
+    " AND backend_xid IS NOT NULL AND xact_start <= ?"
+)
+
 
 class OutcomeUnknown(TransientError):
     """The connection went while a commit was on its way: what was written must be looked up."""
@@ -195,6 +204,33 @@ class Database:
             if self.dialect.sqlite:
                 return list(await connection.execute_fetchall(sql, parameters))
             return list(await connection.fetch(self.dialect.sql(sql), *parameters))
+
+    async def quiet(self) -> None:
+        """Wait until every unit of work that was begun before is durable or undone.
+
+        A process that was killed, or that lost its connection during a commit, has left that commit to
+        the server, which may finish it a while later: whoever reads before must not take what he finds
+        for what is there. (A process's hold on a SQLite file ends with the process.)
+
+        Raises:
+            TransientError: the database is away, or a unit of work cannot be ended.
+        """
+        if not self.dialect.sqlite:
+            await shielded(self._guard(self._quiet()))
+
+    async def _quiet(self) -> None:
+        async with self._writing:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            ((since,),) = await self._fetch("SELECT clock_timestamp()", ())
+            while unended := await self._fetch(_UNENDED, (since,)):
+                waited = loop.time() - began
+                if waited > 3 * PATIENCE:
+                    raise TransientError(f"database {self.place.label} is still busy with a unit of work")
+                if waited > PATIENCE:  # its client's host has vanished: nobody else would end it
+                    for (pid,) in unended:
+                        await self._fetch("SELECT pg_terminate_backend(?)", (pid,))
+                await asyncio.sleep(0.01)
 
     async def run(self, sql: str, *parameters: Any) -> int:
         """Run one writing statement as its own transaction and give the number of rows it touched."""

@@ -169,11 +169,20 @@ class Store:
         open or of a live step, and their offers; jobs that are unsettled or of a live step, and their
         outputs. A workflow with a row that cannot be read is left out and named in ``broken``.
         """
+        await self._after_others()
         return await live.load_live_manager(self._database)
 
     async def load_live_agent(self) -> Live:
         """Peers, open offers, accepted offers of unreleased jobs, unreleased jobs, inputs, outputs."""
+        await self._after_others()
         return await live.load_live_agent(self._database)
+
+    async def _after_others(self) -> None:
+        """Read only what stays: the last process, or a commit whose outcome is unknown, may not be over."""
+        await self._database.quiet()
+        reserved = int((await self.settings()).get("rev", "0"))
+        if reserved > self._reserved:
+            self._rev = self._reserved = reserved
 
     async def pending_outbox(self, limit: int, after: int = 0) -> list[tuple[int, OutboxRow]]:
         """Envelopes that have not left, oldest first, as ``(rev, row)``; ``after`` is the last ``rev`` had.

@@ -20,7 +20,7 @@ from caroni.core.rows import Peer
 from caroni.errors import TransientError
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Store
-from caroni.model.unit import OutboxRetry, QuarantineRow, RejectRow, Sealed
+from caroni.model.unit import OutboxRetry, QuarantineRow, RejectRow, Sealed, Unit
 from tests.contract.store_writer import UNIT_ROWS
 from tests.model.databases import *  # noqa: F403
 from tests.model.databases import DIALECT, postgresql_only, sqlite_only
@@ -239,6 +239,54 @@ async def test_a_server_killed_at_the_commit_leaves_the_outcome_open(
     armed = False
     await asyncio.to_thread(postgres_cluster.start)
     assert await whole_units(store) == 1
+
+
+@postgresql_only
+async def test_a_commit_that_the_server_still_works_on_is_waited_for(
+    postgres_cluster: Any, database_url: str, open_store: Open
+) -> None:
+    database = database_url.rsplit("/", 1)[1]
+    await asyncio.to_thread(
+        postgres_cluster.sql,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END';"
+        " CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON peer DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION slow()",
+        database,
+    )
+
+    await open_store()  # which fixes the role
+
+    def before(sql: str) -> None:
+        if sql == "COMMIT":  # it leaves, and nobody hears what becomes of it
+            asyncio.get_running_loop().call_soon(store.database._client._pool.terminate)
+
+    store = await open_store(before_statement=before)
+    with pytest.raises(OutcomeUnknown):
+        await store.commit(Unit(rows={Peer: [Peer(uri=AGENT)]}))
+    again = await open_store()
+    found = (await again.load_live_manager()).rows
+    ((later,),) = await again.database.fetch("SELECT COUNT(*) FROM peer")
+    assert len(found) == later == 1
+
+
+@postgresql_only
+async def test_a_unit_that_nobody_will_end_is_ended_before_a_start(
+    postgres_cluster: Any, database_url: str, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caroni.model.database.PATIENCE", 0.1)
+    dead = await open_store()
+    async with dead.database._client.acquire_connection() as connection:
+        # as if the host of the last process had vanished in the middle of a unit of work
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("INSERT INTO setting (key, value) VALUES ('half', 'done')")
+        store = await open_store()
+        assert (await store.load_live_manager()).rows == []
+        assert "half" not in await store.settings()
+        with pytest.raises(Exception, match=r"terminat|closed"):
+            await transaction.commit()
+    await store.commit(full_unit(Ids(), steps=UNIT_ROWS))
 
 
 @postgresql_only

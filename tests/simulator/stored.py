@@ -158,9 +158,9 @@ class Stored(Node):
         before = self.state
         self._in_order = False
         self.disk.open(self.role, self._before_statement)
+        live = self._read_live()
         self._compare_all("after a start")
         super().load()
-        live = self._read_live()
         self._refill(self.state, live)
         if self.world.figures["restarts"]:
             self._compare_memory("at a start", before, live)
@@ -299,6 +299,7 @@ class Stored(Node):
             figures["deaths during a commit"] += 1
             self.disk.after_cut(self.world.chance)
             self.disk.open(self.role, self._before_statement)
+            self._read_live()  # which waits for the outcome
             return None
         if fate == "after":
             figures["deaths after a commit"] += 1
