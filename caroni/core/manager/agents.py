@@ -12,6 +12,7 @@ from caroni.core.manager.held import holds
 from caroni.core.manager.restore import ask_report, begin_hold, in_hold, stranger
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, LIVE_STATUS, ManagerDraft, Started
 from caroni.core.messages import AgentPresence, JobReport, JobStatus, JobStatusRequest, PresenceState
+from caroni.core.plan import SECOND
 from caroni.core.rows import Job, JobKey, Peer
 
 
@@ -65,7 +66,9 @@ def on_presence(d: ManagerDraft, origin: Origin, m: AgentPresence) -> None:
     peer = d.get(Peer, origin.uri) or Peer(uri=origin.uri, first_contact=d.now)
     if (origin.stream_id, m.number) < (peer.stream_id, peer.presence_number):
         return
-    ask = m.state is PresenceState.ONLINE and d.now - peer.asked_at >= d.settings.rebroadcast
+    back = peer.presence in (PresenceState.OFFLINE, PresenceState.DRAINING)
+    pause = SECOND if back else d.settings.rebroadcast
+    ask = m.state is PresenceState.ONLINE and d.now - peer.asked_at >= pause
     away = min(m.offline_for, d.settings.abandon_after) if m.state is PresenceState.OFFLINE else 0
     rebooted = bool(peer.boot_id and m.boot_id and peer.boot_id != m.boot_id)
     d.put(
