@@ -5,6 +5,7 @@ export PYTHON
 ARGS ?=
 SEEDS ?= 1000
 SEED ?= 0
+PROFILE ?= short
 DB ?= sqlite
 RESULT ?=
 
@@ -42,8 +43,8 @@ generated: dev ## ... generated files are current
 bench: dev services ## measure; one JSON object a line
 	@.venv/bin/python -m benchmarks $(ARGS)
 
-simulate: dev ## play SEEDS=1000 seeded histories from SEED=0 on, with faults, and check the invariants
-	@.venv/bin/python -m tests.simulator $(SEED) $(SEEDS)
+simulate: dev ## play SEEDS=1000 seeded histories from SEED=0 on, PROFILE=short or long; figures to RESULT
+	@.venv/bin/python -m tests.simulator $(SEED) $(SEEDS) --profile $(PROFILE) --result "$(RESULT)"
 
 histories: dev services ## play SEEDS=1000 histories from SEED=0 on nodes with databases (DB=sqlite or postgresql)
 	@env CARONI_TEST_DB=$(DB) .venv/bin/python -m tests.simulator.histories $(SEED) $(SEEDS) --result "$(RESULT)"
