@@ -38,6 +38,8 @@ _TIMERS: dict[type[msgspec.Struct], dict[str, str]] = {
         "max_offline_cap": "the longest absence that an offer may ask for",
         "kill_resend": "an unanswered kill is repeated; doubles",
         "kill_resend_cap": "... at most",
+        "unanswered_after": "an operator is warned that nobody answers a request",
+        "restore_hold": "after a restore, unknown jobs are taken up or kept for so long, never stopped",
         "abandon_after": "an agent is not told any more about a job that was given up",
     },
     AgentSettings: {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from caroni.config.schedule import parse_windows
 from caroni.config.schema import Config
 from caroni.core.base_peers import UNSIGNED
 from caroni.core.patterns import identity_pattern_problem
@@ -30,6 +31,10 @@ def check(config: Config, raw: dict[str, Any], shown: str) -> None:
         wrong = safe_line(manager, 100)
         raise ConfigError(f"{shown}: [submitter] manager = {wrong!r} is not caroni://SITE/manager/NAME")
     _rules(config, shown)
+    try:
+        parse_windows(config.agent.schedule)
+    except ValueError as error:
+        raise ConfigError(f"{shown}: {error}") from None
     _order(config, shown)
     _broker(config, shown)
     _database(config, shown)

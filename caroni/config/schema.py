@@ -207,6 +207,18 @@ class Manager(Section, frozen=True, kw_only=True):
     kill_resend_max: Annotated[
         Duration, Meta(ge=SECOND, description="Longest time between two repeats of a kill.")
     ] = HOUR
+    unanswered_after: Annotated[
+        Duration,
+        Meta(ge=SECOND, description="A request that nobody has answered for this long is worth a warning."),
+    ] = 2 * MINUTE
+    restore_hold: Annotated[
+        Duration,
+        Meta(
+            ge=MINUTE,
+            description="After the database was put back: for this long jobs that it does not know are taken "
+            "up or kept, never stopped.",
+        ),
+    ] = DAY
     allow_submitter: tuple[AllowSubmitter, ...] = ()
     trust: tuple[TrustAgent, ...] = ()
 
@@ -237,6 +249,28 @@ class AllowManager(Section, frozen=True, kw_only=True):
     max_runtime: Annotated[
         Duration, Meta(description="Longest run of one of its jobs; 0: the job definition's own limit.")
     ] = 0
+
+
+class Absence(Section, frozen=True, kw_only=True):
+    """Hours in which the agent is away. Managers are told ahead, and wait with giving its jobs up.
+
+    In them nothing is begun; jobs that run go on. Windows that touch are one absence.
+    """
+
+    offline: Annotated[
+        str,
+        Meta(
+            description="`18:00-06:00`: from and to, as a clock there shows; an end that is not later is on "
+            "the next day. The whole day is `00:00-24:00`."
+        ),
+    ]
+    days: Annotated[
+        tuple[str, ...],
+        Meta(description="Days on which it begins: `mon` to `sun`, or `mon-fri`. Empty: every day."),
+    ] = ()
+    time_zone: Annotated[
+        str, Meta(description="IANA name such as `Europe/Zurich`. Empty: the host's time zone.")
+    ] = ""
 
 
 class Agent(Section, frozen=True, kw_only=True):
@@ -291,6 +325,7 @@ class Agent(Section, frozen=True, kw_only=True):
         bool, Meta(description="Let managers read the end of their own jobs' stdout and stderr on request.")
     ] = False
     allow: tuple[AllowManager, ...] = ()
+    schedule: tuple[Absence, ...] = ()
 
 
 class Submitter(Section, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caroni.config import AllowManager, Config
+from caroni.config.schedule import window_of
 from caroni.core.agent.state import AgentPolicy, AgentSettings, Allowance
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings
 from caroni.core.messages import Site
@@ -27,6 +28,8 @@ def manager_settings(config: Config) -> ManagerSettings:
         max_offline_cap=m.max_offline_cap,
         kill_resend=m.kill_resend_min,
         kill_resend_cap=m.kill_resend_max,
+        unanswered_after=m.unanswered_after,
+        restore_hold=m.restore_hold,
     )
 
 
@@ -62,7 +65,11 @@ def agent_policy(config: Config) -> AgentPolicy:
         (rule.manager, rule.job_types, _allowance(number, rule))
         for number, rule in enumerate(config.agent.allow)
     )
-    return AgentPolicy(allow=rules.find, decide=lambda manager, request, job_type, load: None)
+    return AgentPolicy(
+        allow=rules.find,
+        decide=lambda manager, request, job_type, load: None,
+        window=window_of(config.agent.schedule),
+    )
 
 
 def _allowance(number: int, rule: AllowManager) -> Allowance:
