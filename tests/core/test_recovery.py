@@ -207,7 +207,9 @@ def test_an_orphan_is_kept_through_the_hold_and_stopped_after_it(m: ManagerSide,
     early = m.wait(DAY - HOUR)
     assert not early.of(JobKill)
     assert not early.of(JobRelease)
-    assert m.wait(2 * HOUR).of(kind)
+    assert m.wait(2 * HOUR).of(JobReportRequest), "were we put back once more?"
+    m.report()
+    assert m.wait(6 * MINUTE).of(kind)
     assert m.row(Orphan, UNKNOWN).due == 0
 
 

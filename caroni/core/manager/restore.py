@@ -83,8 +83,7 @@ def stranger(
         if job is None:
             _keep(d, origin, job_uuid, status)
         return job
-    peer = d.get(Peer, origin.uri)
-    if peer is None or peer.reported_at < max(d.state.started_at, d.now - _RECENT):
+    if not _told_lately(d, origin.uri):
         ask_report(d, origin.uri)
     elif offer_uuid:
         say_reject(d, origin.uri, origin.conversation_id or NO_REQUEST, offer_uuid, "not known here")
@@ -97,6 +96,12 @@ def stranger(
     else:
         release(d, origin.uri, job_uuid, origin.conversation_id)
     return None
+
+
+def _told_lately(d: ManagerDraft, agent: str) -> bool:
+    """Whether this agent has told in this life of ours how much it has heard of us."""
+    peer = d.get(Peer, agent)
+    return peer is not None and peer.reported_at >= max(d.state.started_at, d.now - _RECENT)
 
 
 def _adopt(d: ManagerDraft, origin: Origin, job_uuid: bytes) -> Job | None:
@@ -182,5 +187,12 @@ def stop_orphan(d: ManagerDraft, orphan: Orphan, why: str) -> None:
 
 
 def on_orphan_due(d: ManagerDraft, orphan: Orphan) -> None:
-    """The hold is over."""
+    """The hold is over; unless the agent can tell that we were put back once more since."""
+    if not _told_lately(d, orphan.agent) and d.now < orphan.last_at + d.settings.abandon_after:
+        ask_report(d, orphan.agent)
+        d.put(replace(orphan, due=d.now + _RECENT // 2))
+        return
+    if in_hold(d):
+        d.put(replace(orphan, due=d.state.hold_until))
+        return
     stop_orphan(d, orphan, "the hold after the restore is over, and nobody asked for this job")
