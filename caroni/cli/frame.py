@@ -38,6 +38,14 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("workflows", "list_app", "List a manager's workflows."),
     "show": ("workflows", "show_app", "Show a workflow and its steps."),
     "outputs": ("workflows", "outputs_app", "Print a workflow's outputs."),
+    "cancel": ("control", "cancel_app", "Stop a workflow, or some of its steps."),
+    "pause": ("control", "pause_app", "Suspend a workflow, the jobs of steps, or one job."),
+    "resume": ("control", "resume_app", "Let what was paused go on."),
+    "retry": ("control", "retry_app", "Try held and waiting steps again, now."),
+    "kill": ("control", "kill_app", "Stop one job, from either side."),
+    "drain": ("control", "drain_app", "Have an agent take nothing new."),
+    "undrain": ("control", "undrain_app", "Have an agent take work again."),
+    "presence": ("control", "presence_app", "Whether agents are here; announce an absence."),
 }
 
 _SIGPIPE, _SIGINT = 141, 130

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from caroni.core.messages import StepSummary, WorkFlowStatusUpdate, WorkFlowSumm
 from caroni.core.patterns import identity_pattern_problem
 from caroni.core.states import WorkflowState
 from caroni.daemon.service import make_submitter
-from caroni.daemon.submitter import ENDED, Submitter
+from caroni.daemon.submitter import ENDED, Submitter, Wish
 from caroni.errors import CaroniError, UsageError
 from caroni.services.arguments import decoded_values
 from caroni.services.stores import with_article
@@ -136,6 +136,21 @@ async def workflow(loaded: Loaded, manager: str, which: str) -> tuple[WorkflowSh
     """
     async with seat(loaded, manager) as submitter:
         update = await submitter.status(await find(submitter, which), seconds=PATIENCE)
+    return _shown(update.workflows[0], loaded.config.uri), steps_of(update)
+
+
+async def steer(
+    loaded: Loaded, manager: str, which: str, wish: Callable[[bytes], Wish]
+) -> tuple[WorkflowShown, list[StepOfWorkflow]]:
+    """Have a workflow cancelled, paused, resumed or retried; gives how it stands then.
+
+    Raises:
+        UsageError: there is none, or more than one.
+        CommandRefused: the manager cannot do that; says why.
+        NoAnswer: the manager does not answer; what was asked waits in its queue.
+    """
+    async with seat(loaded, manager) as submitter:
+        update = await submitter.steer(wish(await find(submitter, which)), PATIENCE)
     return _shown(update.workflows[0], loaded.config.uri), steps_of(update)
 
 

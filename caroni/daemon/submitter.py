@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import structlog
 
 from caroni.core.messages import (
@@ -22,7 +23,10 @@ from caroni.core.messages import (
     WorkFlowCancel,
     WorkFlowCreate,
     WorkFlowCreated,
+    WorkFlowPause,
     WorkFlowRejected,
+    WorkFlowResume,
+    WorkFlowRetry,
     WorkFlowStatusRequest,
     WorkFlowStatusUpdate,
 )
@@ -31,7 +35,8 @@ from caroni.daemon.engine import Seen
 from caroni.daemon.node import Identity
 from caroni.daemon.outbox import routing_key
 from caroni.daemon.ports import Bus, Clock, Delivery, Outcome, Publish
-from caroni.errors import CaroniError, MessageRejected, TransientError
+from caroni.errors import CaroniError, CommandRefused, MessageRejected, TransientError
+from caroni.text import safe_line
 from caroni.wire.bundle import Part, pack
 from caroni.wire.codec import encode
 from caroni.wire.envelope import Item, Opened, Opener, Parked, Sealer, permit
@@ -62,6 +67,22 @@ class NoQueue(NoAnswer):
 
 class NoBroker(TransientError):
     """The broker is not in reach."""
+
+
+#: what may be asked of a workflow
+Wish = WorkFlowCancel | WorkFlowPause | WorkFlowResume | WorkFlowRetry
+
+
+def _placed(message: Message, conversation_id: bytes) -> Message:
+    """A refusal names no workflow: the conversation it belongs to does."""
+    if isinstance(message, WorkFlowStatusUpdate) and not message.request_uuid and message.error:
+        return msgspec.structs.replace(message, request_uuid=conversation_id)
+    return message
+
+
+def _refuse(update: WorkFlowStatusUpdate, workflow_uuid: bytes) -> None:
+    if update.error and not update.workflows and update.request_uuid == workflow_uuid:
+        raise CommandRefused(safe_line(update.error, 500))
 
 
 class Submitter:
@@ -119,7 +140,7 @@ class Submitter:
                 if item.message is not None:
                     permit(opened.role, item.message)
                     self._observe(opened, item)
-                    self._inbox.put_nowait(item.message)
+                    self._inbox.put_nowait(_placed(item.message, item.conversation_id))
 
     def _observe(self, opened: Opened, item: Item) -> None:
         if not self.observers or item.message is None:
@@ -292,6 +313,41 @@ class Submitter:
             if message.error and not message.workflows:
                 raise CaroniError(message.error)
             return message
+
+    async def steer(self, wish: Wish, seconds: float = 30.0) -> WorkFlowStatusUpdate:
+        """Have a workflow cancelled, paused, resumed or retried; gives how it stands then.
+
+        Raises:
+            CommandRefused: the manager cannot do that; says why.
+            NoAnswer: not within ``seconds``; the wish waits in the manager's queue.
+            CaroniError: the manager knows no such workflow of this submitter.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._send(wish, wish.workflow_uuid)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(ASK_AGAIN):
+                            await self._steered(wish.workflow_uuid)
+                            break
+        except TimeoutError:
+            raise NoAnswer(
+                f"{self._manager} has not answered within {seconds:.0f} s; what was asked waits in its queue"
+            ) from None
+        # a push that was on its way may have been taken for the answer: ask how it stands now
+        now = await self.status(workflow_uuid=wish.workflow_uuid, seconds=seconds)
+        for late in self._later:
+            _refuse(late, wish.workflow_uuid)
+        return now
+
+    async def _steered(self, workflow_uuid: bytes) -> None:
+        while True:
+            message = await self._inbox.get()
+            if not isinstance(message, WorkFlowStatusUpdate):
+                continue
+            _refuse(message, workflow_uuid)
+            if message.workflows and message.workflows[0].workflow_uuid == workflow_uuid:
+                return
 
     async def cancel(self, workflow_uuid: bytes, reason: str = "") -> None:
         """Ask the manager to stop a workflow; its answer is a status that :meth:`follow` gives."""

@@ -97,7 +97,7 @@ async def workflow(loaded: Loaded, which: str) -> tuple[WorkflowShown, list[Step
         UsageError: there is none, or more than one.
     """
     async with opened(loaded, "manager", _WHAT, read_only=True) as store:
-        uuid = await _find(store, which)
+        uuid = await find_workflow(store, which)
         summary = await store.workflow(uuid)
         if summary is None:
             raise _unknown(which)
@@ -122,7 +122,7 @@ async def outputs(loaded: Loaded, which: str, *, partial: bool = False) -> dict[
         UsageError: there is none, or more than one.
     """
     async with opened(loaded, "manager", _WHAT, read_only=True) as store:
-        uuid = await _find(store, which)
+        uuid = await find_workflow(store, which)
         summary = await store.workflow(uuid)
         if summary is None:
             raise _unknown(which)
@@ -162,7 +162,24 @@ def _not_completed(row: Workflow) -> NotCompleted:
     return NotCompleted(f"workflow {name} is {row.state}{why}")
 
 
-async def _find(store: Store, which: str) -> bytes:
+async def shown(store: Store, workflow_uuid: bytes) -> WorkflowShown:
+    """One workflow of an open store.
+
+    Raises:
+        UsageError: there is none.
+    """
+    summary = await store.workflow(workflow_uuid)
+    if summary is None:
+        raise _unknown(workflow_uuid.hex())
+    return _shown(summary.workflow, summary.steps)
+
+
+async def find_workflow(store: Store, which: str) -> bytes:
+    """The id of the workflow that is meant by its id, the first characters of it, or its name.
+
+    Raises:
+        UsageError: there is none, or more than one. (A whole id is taken as it is.)
+    """
     digits = which.replace("-", "").lower()
     if re.fullmatch(r"[0-9a-f]{32}", digits):
         return bytes.fromhex(digits)
