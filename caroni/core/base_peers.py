@@ -3,7 +3,7 @@
 They are named ``unsigned:<their topic>`` and exist in lab mode only. A base peer ends at the first message
 that it does not expect, so everything here is about saying less: only what it knows, each thing once, in
 one order. What it cannot say (sequence, manifest, presence, that it is alive) is concluded from what it
-does say, and from time (``docs/protocol.md`` section 7).
+does say, and from time (``docs/protocol.md`` section 8).
 """
 
 from __future__ import annotations

@@ -124,6 +124,10 @@ def test_environment_replaces_and_is_named_as_origin(tmp_path):
         (HEAD + '[[manager.trust]]\nagent = "x"\n', "not of the form caroni://<site>/agent/<name>"),
         (HEAD + "[manager]\ntrust = 3\n", "must be a list of tables"),
         (HEAD + '[manager]\nrebroadcast_min = "2h"\n', "rebroadcast_min is longer than rebroadcast_max"),
+        (HEAD + "[amqp]\nbase_exchange = 'caroni_exchange'\n", 'it needs [security] mode = "lab"'),
+        (HEAD + "[amqp]\nbase_exchange = 'caroni'\n[security]\nmode = 'lab'\n", "must be another one"),
+        (HEAD + "[[manager.trust]]\nagent = 'unsigned:*'\n", 'it needs [security] mode = "lab"'),
+        (HEAD + "[[manager.trust]]\nagent = 'unsigned:x'\n[security]\nmode = 'lab'\n", "not of the form"),
         (HEAD + "[security]\nmode = 'off'\n", "[security] mode: 'off' is not one of: required, lab"),
         ("role = \n", "not valid TOML"),
         (HEAD + "[amqp]\n'\\u001b[31m' = 1\n", "unknown key"),
@@ -169,6 +173,8 @@ def test_mistakes_in_the_environment(tmp_path, variable, value, expected):
         '[amqp]\nurl = "amqp://far.example/"\nallow_plain = true\n',
         '[amqp]\nurl = "amqp://far.example/"\n[security]\nmode = "lab"\n',
         '[amqp]\nurl = "amqps://u@far.example/"\npassword_file = "x"\n',
+        '[amqp]\nbase_exchange = "caroni_exchange"\n[security]\nmode = "lab"\n'
+        '[[manager.trust]]\nagent = "unsigned:*"\n[[manager.allow_submitter]]\nsubmitter = "unsigned:*"\n',
     ],
 )
 def test_brokers_that_are_taken(tmp_path, text):

@@ -9,14 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from secrets import token_hex
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from caroni.daemon.bus.amqp import AmqpBus
 from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.bus.memory import MemoryBroker, MemoryBus
-from caroni.daemon.bus.topology import agent_queues, manager_queues, submitter_queues, topic
+from caroni.daemon.bus.topology import (
+    FULFILLMENT,
+    agent_queues,
+    base_queues,
+    manager_queues,
+    submitter_queues,
+    topic,
+)
 from caroni.daemon.ports import Bus, Delivery, Outcome, Publish, QueueSpec
 from caroni.errors import TransientError
 from tests.services import eventually
@@ -60,7 +67,14 @@ class AmqpWorld:
 
     def bus(self, prefetch: int = 128) -> Bus:
         return AmqpBus(
-            BrokerOptions(url=self.url, prefetch=prefetch, reconnect_min=0.05, reconnect_max=0.2, heartbeat=5)
+            BrokerOptions(
+                url=self.url,
+                base_exchange="caroni_base",
+                prefetch=prefetch,
+                reconnect_min=0.05,
+                reconnect_max=0.2,
+                heartbeat=5,
+            )
         )
 
     def drop(self) -> None:
@@ -105,7 +119,7 @@ class Client:
         return list(self.got)
 
 
-def message(key: str, body: bytes = b"x", **more: str) -> Publish:
+def message(key: str, body: bytes = b"x", **more: Any) -> Publish:
     return Publish(routing_key=key, body=body, message_id=token_hex(8), type="Test", **more)
 
 
@@ -183,6 +197,28 @@ async def test_a_broadcast_reaches_those_that_have_the_job_type(connect: Connect
     assert both.bodies() == [b"a", b"s"]
     assert one.bodies() == [b"s"]
     assert one.got[0].queue.endswith(".cfp")
+
+
+async def test_base_peers_and_others_hear_nothing_of_each_other(connect: Connect, world: World) -> None:
+    agent = name()
+    here = await (await connect().start(*agent_queues(agent, []), *base_queues("agent", agent))).online()
+    sender = await (await connect().start()).online()
+    key = topic("agent", agent)
+    for base, body in ((False, b"ours"), (True, b"base")):
+        one = message(key, body, base=base, reply_to="wf.agent.x")
+        assert await sender.bus.publish(one) is Outcome.CONFIRMED
+    assert await sender.bus.publish(message(FULFILLMENT, b"call", base=True)) is Outcome.CONFIRMED
+    assert await sender.bus.publish(message(topic("agent", name()), base=True)) is Outcome.UNROUTABLE
+    got = {one.queue: (one.body, one.reply_to) for one in await here.receives(3)}
+    assert got == {
+        f"caroni.agent.{agent}.ctl": (b"ours", "wf.agent.x"),
+        f"caroni.agent.{agent}.base": (b"base", "wf.agent.x"),
+        f"caroni.agent.{agent}.base-cfp": (b"call", ""),
+    }
+    world.drop()
+    await here.online(2)
+    await sent(sender.bus, message(key, b"again", base=True))
+    await eventually(lambda: b"again" in here.bodies(), 10)
 
 
 async def test_topics_have_wildcards(connect: Connect) -> None:

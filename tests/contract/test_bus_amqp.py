@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from caroni.daemon.bus.amqp import AmqpBus
 from caroni.daemon.bus.broker_url import BrokerOptions
-from caroni.daemon.bus.topology import agent_queues, topic
+from caroni.daemon.bus.topology import agent_queues, base_queues, topic
 from caroni.daemon.ports import Delivery, Outcome, Publish
 from caroni.errors import ConfigError, TransientError
 from tests.contract.test_bus import Client, message, name, sent
@@ -507,3 +507,33 @@ def test_an_open_network_must_be_asked_for() -> None:
     AmqpBus(BrokerOptions(url="amqp://u:p@broker.example/", allow_plain=True))
     for host in ("localhost", "127.0.0.1", "127.3.4.5", "[::1]"):
         AmqpBus(BrokerOptions(url=f"amqp://u:p@{host}/"))
+
+
+async def test_the_exchange_of_base_peers_is_made_again_with_its_bindings(
+    connect: Connect, rabbit_node: RabbitNode
+) -> None:
+    """It is not durable, so a broker that starts again has lost it."""
+    manager, exchange = name(), f"base-{name()}"
+    proxy = Proxy(rabbit_node.port)
+    await proxy.start()
+    try:
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}/%2F"
+        here = connect(url, base_exchange=exchange)
+        await (await here.start(*base_queues("manager", manager))).online()
+        proxy.cut(refuse=True)
+        await eventually(lambda: not here.bus.connected, 10)
+        await admin(rabbit_node.url(), lambda channel: channel.exchange_delete(exchange))
+        proxy.through()
+        await here.online(2)
+
+        async def say(channel: aio_pika.abc.AbstractChannel) -> None:
+            made = await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=False)
+            await made.publish(aio_pika.Message(b"hello", reply_to="wf.agent.x"), topic("manager", manager))
+
+        await admin(rabbit_node.url(), say)
+        assert [(one.body, one.reply_to) for one in await here.receives(1)] == [(b"hello", "wf.agent.x")]
+        one = message(topic("manager", manager), b"self", base=True, reply_to="wf.agent.y")
+        assert await here.bus.publish(one) is Outcome.CONFIRMED
+        await here.receives(2)
+    finally:
+        await proxy.close()

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from caroni.core.draft import Outgoing
-from caroni.core.messages import JobStatusRequest
+from caroni.core.base_peers import BASE_AGENTS, is_base
+from caroni.core.draft import ALL_AGENTS, Outgoing
+from caroni.core.messages import (
+    JobFulfillmentRequest,
+    JobFulfillmentRequestWithdrawn,
+    JobKill,
+    JobStatusRequest,
+    Message,
+)
 from caroni.daemon.bus.memory import MemoryBroker, MemoryBus
 from caroni.daemon.outbox import IN_MEMORY, RETRY_FIRST, Outbox
 from caroni.daemon.ports import Delivery, Outcome, Publish, QueueSpec
+from caroni.errors import NotSent, TransientError
 from caroni.model.store import Store
 from caroni.model.unit import Unit
 from caroni.trust.authority import throwaway
-from caroni.wire.envelope import Sealer
+from caroni.wire.codec import encode
+from caroni.wire.envelope import Sealer, seal_unsigned
 from caroni.wire.topics import topic_of
 from tests.daemon.waiting import until
 
 SITE = "local.example"
 MANAGER = f"caroni://{SITE}/manager/m"
 GONE, HERE = f"caroni://{SITE}/agent/gone", f"caroni://{SITE}/agent/here"
+BASE = "unsigned:wf.agent.AAAAAAAAAAAAAAAAAAAAAA"
+BASE_GONE = "unsigned:wf.agent.BBBBBBBBBBBBBBBBBBBBBB"
 Open = Callable[..., Any]
 
 
@@ -34,6 +46,26 @@ class Time:
         return self.instant
 
 
+class BrittleBus(MemoryBus):
+    """A bus whose connection can break before a publish, or before its confirm."""
+
+    #: errors for the next publishes, None: it goes well
+    breaks: list[TransientError | None]
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        super().__init__(broker)
+        self.breaks = []
+
+    async def publish(self, message: Publish) -> Outcome:
+        error = self.breaks.pop(0) if self.breaks else None
+        if isinstance(error, NotSent):
+            raise error
+        outcome = await super().publish(message)
+        if error is not None:
+            raise error
+        return outcome
+
+
 class Seat:
     """An outbox, its store, and a recipient that counts."""
 
@@ -41,7 +73,8 @@ class Seat:
         self.store = store
         self.clock = Time()
         self.broker = MemoryBroker()
-        self.bus = MemoryBus(self.broker)
+        self.bus = BrittleBus(self.broker)
+        self.gone: list[str] = []
         self.got: list[Delivery] = []
         _, signers = throwaway(SITE, [("manager", "m")], now=self.clock.now())
         self.outbox = Outbox(
@@ -52,6 +85,8 @@ class Seat:
             dice=random.Random(1),
             stream_id=1,
             wake=lambda: None,
+            base=True,
+            on_gone=self.gone.append,
         )
 
     async def start(self) -> Seat:
@@ -63,15 +98,16 @@ class Seat:
     async def listen(self, uri: str) -> None:
         """A recipient comes into being."""
         bus = MemoryBus(self.broker, prefetch=100_000)
-        await bus.start([QueueSpec(name=uri, bindings=(topic_of(uri),))], self.got.append, lambda: None)
+        queue = QueueSpec(name=uri, bindings=(topic_of(uri),), base=is_base(uri))
+        await bus.start([queue], self.got.append, lambda: None)
 
-    async def unit(self, *to: str) -> None:
+    async def unit(self, *to: str, message: Message | None = None) -> None:
         """One unit of work, as the engine does it: one envelope for each name."""
+        message = message or JobStatusRequest(job_uuid=b"j" * 16)
         unit = Unit(now=self.clock.now())
         rows = []
         try:
             for peer in to:
-                message = JobStatusRequest(job_uuid=b"j" * 16)
                 rows += self.outbox.compose([Outgoing(to=peer, message=message)], unit, lambda c: (b"", None))
             if self.outbox.wants_to_drain:
                 rows += await self.outbox.drain(unit)
@@ -82,7 +118,7 @@ class Seat:
             raise
         self.outbox.rode_along(unit)
         self.outbox.publish(rows)
-        await until(lambda: not self.outbox._publishing)
+        await until(lambda: not self.outbox._publishing and self.outbox._base_post._task is None)
 
     async def settle(self) -> None:
         """Units until nothing is to be done now."""
@@ -171,3 +207,114 @@ async def test_a_bug_under_a_publish_does_not_lose_the_message(open_store: Open)
     seat.clock.instant += 2 * RETRY_FIRST
     await seat.settle()
     assert len(seat.got) == 1
+
+
+# --- base peers: at most once -------------------------------------------------------------------------
+
+
+def request(number: int) -> JobStatusRequest:
+    return JobStatusRequest(job_uuid=number.to_bytes(16, "big"))
+
+
+async def test_a_base_peer_gets_unsigned_envelopes_in_order_and_by_its_own_exchange(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.listen(BASE)
+    bodies = []
+    for number in range(5):
+        bodies.append(seal_unsigned(*encode(request(number), base=True)))
+        await seat.unit(BASE, message=request(number))
+    await seat.settle()
+    assert [one.body for one in seat.got] == bodies
+    assert {one.reply_to for one in seat.got} == {topic_of(MANAGER)}
+    assert await seat.store.count_outbox() == seat.outbox.unsent == 0
+
+
+async def test_what_base_peers_do_not_know_is_left_out(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.listen(BASE)
+    await seat.unit(BASE, message=JobKill(job_uuid=b"j" * 16))
+    await seat.settle()
+    assert (seat.got, await seat.store.count_outbox()) == ([], 0)
+
+
+async def test_a_call_for_proposals_goes_to_base_agents_as_well_and_a_withdrawal_does_not(
+    open_store: Open,
+) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.listen(BASE_AGENTS)
+    call = JobFulfillmentRequest(request_uuid=b"r" * 16, job_type_name="t", parameters=("a",), round=3)
+    await seat.unit(ALL_AGENTS, message=call)
+    await seat.unit(
+        ALL_AGENTS, message=JobFulfillmentRequestWithdrawn(request_uuid=b"r" * 16, job_type_name="t")
+    )
+    await seat.settle()
+    assert [one.body for one in seat.got] == [seal_unsigned(*encode(call, base=True))]
+    assert seat.gone == []
+
+
+async def test_an_unknown_outcome_is_not_tried_again_with_a_base_peer(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.listen(BASE)
+    seat.bus.breaks = [TransientError("the confirm was lost")]
+    await seat.unit(BASE)
+    await seat.settle()
+    seat.outbox.look_again()
+    await seat.settle()
+    assert len(seat.got) == 1
+    assert await seat.store.count_outbox() == 0
+
+
+async def test_what_has_not_left_keeps_its_place(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.listen(BASE)
+    seat.bus.breaks = [NotSent("not connected"), None, NotSent("not connected")]
+    await seat.unit(BASE, BASE, message=request(1))
+    await seat.unit(BASE, message=request(2))
+    await seat.settle()
+    assert [one.body for one in seat.got] == [
+        seal_unsigned(*encode(request(number), base=True)) for number in (1, 1, 2)
+    ]
+
+
+async def test_it_waits_for_the_broker_across_a_restart(open_store: Open) -> None:
+    store = await open_store("manager")
+    seat = await Seat(store).start()
+    seat.broker.stop()
+    await seat.unit(BASE)
+    again = await Seat(store).start()
+    await again.listen(BASE)
+    await again.settle()
+    assert len(again.got) == 1
+
+
+async def test_it_is_marked_before_it_leaves_and_a_failed_unit_sends_nothing(open_store: Open) -> None:
+    """A crash after the commit loses it at worst: nothing is there to be sent a second time."""
+    failing = [False]
+
+    def before(sql: str) -> None:
+        if failing[0] and sql == "COMMIT":
+            raise RuntimeError("no")
+
+    store = await open_store("manager", before_statement=before)
+    seat = await Seat(store).start()
+    await seat.listen(BASE)
+    await seat.unit(BASE)
+    failing[0] = True
+    with suppress(RuntimeError):
+        await seat.unit()
+    failing[0] = False
+    assert (seat.got, await store.count_outbox()) == ([], 1)
+    seat.bus.breaks = [TransientError("the process ended here")]
+    await seat.unit()
+    again = await Seat(store).start()
+    await again.settle()
+    assert (len(seat.got), again.got) == (1, [])
+
+
+async def test_a_base_peer_without_a_queue_has_gone(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.unit(BASE_GONE)
+    await seat.settle()
+    assert seat.gone == [BASE_GONE]
+    assert await seat.store.count_outbox() == 0
+    assert not seat.outbox.next_drain
