@@ -8,9 +8,11 @@ SEED ?= 0
 PROFILE ?= short
 DB ?= sqlite
 RESULT ?=
+MINUTES ?= 10
+HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format-check types imports generated bench simulate histories generate proto format \
+.PHONY: help demo test check lint format-check types imports generated bench simulate histories chaos soak generate proto format \
 	clean runtime dev services
 
 help: ## show this
@@ -48,6 +50,12 @@ simulate: dev ## play SEEDS=1000 seeded histories from SEED=0 on, PROFILE=short 
 
 histories: dev services ## play SEEDS=1000 histories from SEED=0 on nodes with databases (DB=sqlite or postgresql)
 	@env CARONI_TEST_DB=$(DB) .venv/bin/python -m tests.simulator.histories $(SEED) $(SEEDS) --result "$(RESULT)"
+
+chaos: dev services ## real daemons, MINUTES=10 of the faults of SEED=0; RESULT=FILE keeps the figures
+	@.venv/bin/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED) --result "$(RESULT)" $(ARGS)
+
+soak: dev services ## the same for HOURS=1 with rare faults: memory, descriptors, queues and outboxes stay flat
+	@.venv/bin/python -m tests.chaos.soak --hours $(HOURS) --seed $(SEED) --result "$(RESULT)" $(ARGS)
 
 generate: dev ## write what is generated: Protobuf code, the configuration's reference
 	@scripts/generated write

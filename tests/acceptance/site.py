@@ -83,6 +83,8 @@ class Site:
         self.name = name
         self.url = url
         self.settings: dict[str, str] = dict(QUICK)
+        #: what runs a daemon: arguments of Python before the role
+        self.program: tuple[str, ...] = ("-m", "caroni")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._directories: dict[str, Path] = {}
         self.ca = CertificateAuthority.create(self.base / "ca", name, None, now=now(), years=1)
@@ -108,6 +110,10 @@ class Site:
         for agent in agents or ("a",):
             self.make("agent", agent, **options.get(agent, {}))
         self.make("submitter", "s")
+
+    def adopt(self, name: str) -> Path:
+        """Where the directory of a participant is that somebody else makes."""
+        return self._directories.setdefault(name, self.base / name)
 
     def directory(self, name: str) -> Path:
         return self._directories[name]
@@ -159,13 +165,13 @@ class Site:
 
     def spawn(self, *names: str, wait: bool = True, **settings: str) -> None:
         """Start daemons, and wait until they say so."""
-        seen = {name: self._starts(name) for name in names}
+        seen = {name: self.log_size(name) for name in names}
         for name in names:
             role = self.loaded(name).config.role
-            with self._log_file(name).open("ab") as log:
+            with self.log_file(name).open("ab") as log:
                 # Deliberate: the daemon outlives this call; ``kill``, ``terminate`` or ``close`` end it.
                 self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-m", "caroni", role, "--config", str(self.directory(name))],
+                    [sys.executable, *self.program, role, "--config", str(self.directory(name))],
                     env={**os.environ, **self._settings_of(role), **settings},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -181,11 +187,17 @@ class Site:
         return {k: v for k, v in self.settings.items() if not k.startswith(other)}
 
     def _has_started(self, name: str, seen: int) -> bool:
-        assert self.processes[name].poll() is None, self._log_file(name).read_text()[-3000:]
-        return self._starts(name) > seen
+        assert self.processes[name].poll() is None, self.log_file(name).read_text()[-3000:]
+        return self.has_started(name, seen)
 
-    def _starts(self, name: str) -> int:
-        return sum(line.get("event") == "started" for line in self.log(name))
+    def log_size(self, name: str) -> int:
+        """Bytes that a daemon has said so far."""
+        path = self.log_file(name)
+        return path.stat().st_size if path.exists() else 0
+
+    def has_started(self, name: str, seen: int) -> bool:
+        """Whether a daemon has said so after the first ``seen`` bytes of its log."""
+        return any(line.get("event") == "started" for line in self.log(name, seen))
 
     def pid(self, name: str) -> int:
         return self.processes[name].pid
@@ -197,14 +209,14 @@ class Site:
         """End a daemon as a power cut would."""
         self._end(name, signal.SIGKILL)
 
-    def terminate(self, name: str) -> int:
+    def terminate(self, name: str, seconds: float = 30.0) -> int:
         """End a daemon as its supervisor would; gives its status."""
-        return self._end(name, signal.SIGTERM)
+        return self._end(name, signal.SIGTERM, seconds)
 
-    def _end(self, name: str, number: signal.Signals) -> int:
+    def _end(self, name: str, number: signal.Signals, seconds: float = 30.0) -> int:
         process = self.processes.pop(name)
         process.send_signal(number)
-        status = process.wait(30)
+        status = process.wait(seconds)
         self._reaper.forget(process.pid)
         return status
 
@@ -218,16 +230,20 @@ class Site:
             self.processes.pop(name).kill()
         self._reaper.close()
 
-    def _log_file(self, name: str) -> Path:
+    def log_file(self, name: str) -> Path:
+        """Where a daemon's words go."""
         return self.base / f"{name}.log"
 
-    def log(self, name: str) -> list[dict[str, Any]]:
-        """What a daemon has said; what is not JSON (a traceback, say) as ``{"text": ...}``."""
-        path = self._log_file(name)
+    def log(self, name: str, seen: int = 0) -> list[dict[str, Any]]:
+        """What a daemon has said after so many bytes; what is not JSON (a traceback) as ``{"text": ...}``."""
+        path = self.log_file(name)
         if not path.exists():
             return []
+        with path.open("rb") as file:
+            file.seek(seen)
+            text = file.read().decode(errors="replace")
         lines = []
-        for line in path.read_text(errors="replace").splitlines():
+        for line in text.splitlines():
             try:
                 lines.append(json.loads(line))
             except ValueError:
