@@ -151,7 +151,8 @@ def lint(which: Which, config: Configuration = None, json: Json = False) -> None
     if json:
         output.as_json(warnings)
     for one in () if json else warnings:
-        output.line(f"{found.definition.name}: script line {one.line}: {one.text}")
+        where = f"script line {one.line}: " if one.line else ""
+        output.line(f"{found.definition.name}: {where}{one.text}")
     if warnings:
         raise typer.Exit(1)
     if not json:

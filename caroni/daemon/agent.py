@@ -162,6 +162,7 @@ class AgentRole:
                 revision=row.revision,
                 inputs=dict(definition.inputs),
                 required=frozenset(n for n, t in definition.inputs.items() if not is_optional(t)),
+                stop_after=definition.stop_after,
             )
         changed = active.keys() != self._active.keys()
         self._active = active

@@ -58,6 +58,8 @@ class JobDefinition(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     outputs_from: Literal["file", "stdout"] = "file"
     executor: str = "local"
     limits: Limits = Limits()
+    #: microseconds after which a job is stopped whose manager is silent; 0 = it is kept
+    stop_after: int = 0
 
     @cached_property
     def canonical(self) -> str:
@@ -121,6 +123,7 @@ class _Reader:
     KEYS = (
         *("name", "version", "description", "inputs", "outputs", "script", "command", "timeout"),
         *("environment", "success_codes", "outputs_from", "executor", "limits"),
+        "on_lost_contact",
     )
 
     def __init__(self, file: str) -> None:
@@ -172,6 +175,8 @@ class _Reader:
         if "limits" in top:
             limits = self.mapping(top["limits"], "limits", ("stdout", "stderr", "outputs"))
             fields["limits"] = Limits(**{k: self.measured(n, parse_size) for k, n in limits.items()})
+        if "on_lost_contact" in top:
+            fields["stop_after"] = self.on_lost_contact(top["on_lost_contact"])
         return JobDefinition(**fields)
 
     def compose(self, text: str) -> yaml.Node | None:
@@ -270,6 +275,19 @@ class _Reader:
                 self.fail(f"{name!r} is not set by a definition; set it inside the script", value)
             found[name] = self.text(value, name)
         return found
+
+    def on_lost_contact(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.ScalarNode):
+            if self.text(node, "on_lost_contact") == "keep":
+                return 0
+            self.fail("on_lost_contact is 'keep' or {stop_after: DURATION}", node)
+        found = self.mapping(node, "on_lost_contact", ("stop_after",))
+        if "stop_after" not in found:
+            self.fail("on_lost_contact is 'keep' or {stop_after: DURATION}", node)
+        after = self.measured(found["stop_after"], parse_duration)
+        if after <= 0:
+            self.fail("stop_after must be longer than nothing; 'keep' means never", found["stop_after"])
+        return after
 
     def success_codes(self, node: yaml.Node) -> tuple[int, ...]:
         codes = []

@@ -12,17 +12,20 @@ from typing import Any
 
 import msgspec
 
+from caroni.core.plan import MINUTE
 from caroni.execution.definition import JobDefinition
 
 
 class Warning(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding. ``line`` counts from 1 within the script."""
+    """One finding. ``line`` counts from 1 within the script; 0: it is about the definition itself."""
 
     line: int
     rule: str
     text: str
 
 
+#: a manager asks after a job that is silent at least every ten minutes (``ManagerSettings.poll_cap``)
+QUIET_MANAGER = 15 * MINUTE
 _VARIABLE = r"\$\{?CARONI_(?:INPUT|ENV)_(\w+)"
 _NAME = r"CARONI_(?:INPUT|ENV)_(\w+)"
 _ANY = re.compile(_NAME)
@@ -81,9 +84,22 @@ _SAFE = frozenset({"int", "long", "float", "double", "boolean", "null"})
 
 
 def lint(definition: JobDefinition) -> list[Warning]:
-    """Findings in a definition's script, by line. No finding is no proof of safety."""
-    if not definition.script:
-        return _lint_command(definition)
+    """Findings in a definition and its script, by line. No finding is no proof of safety."""
+    findings = [] if definition.stop_after == 0 else _lint_contact(definition)
+    return findings + (_lint_script(definition) if definition.script else _lint_command(definition))
+
+
+def _lint_contact(definition: JobDefinition) -> list[Warning]:
+    if definition.stop_after >= QUIET_MANAGER:
+        return []
+    text = (
+        "on_lost_contact: a manager that is well may be silent for 10 minutes: with stop_after below"
+        " 15m jobs are stopped for nothing"
+    )
+    return [Warning(line=0, rule="impatient", text=text)]
+
+
+def _lint_script(definition: JobDefinition) -> list[Warning]:
     text = {name for name, type_ in definition.inputs.items() if not _is_safe(type_)}
     findings: list[Warning] = []
     #: variables that hold a copy of an input, as far as plain assignments tell
@@ -117,7 +133,7 @@ def _lint_command(definition: JobDefinition) -> list[Warning]:
     words = definition.command
     shells = ("sh", "bash", "dash", "ksh", "zsh")
     if words and words[0].rsplit("/", 1)[-1] in shells and any(re.fullmatch(r"-\w*c", w) for w in words[1:]):
-        return lint(msgspec.structs.replace(definition, command=(), script=words[-1]))
+        return _lint_script(msgspec.structs.replace(definition, command=(), script=words[-1]))
     return []
 
 

@@ -87,6 +87,12 @@ def test_canonical_form_and_digest() -> None:
         ("name: x\nscript: z\nenvironment: {BASH_ENV: x}", 3, 25, "not set by a definition"),
         ("name: x\nscript: z\nenvironment: {A=B: x}", 3, 20, "cannot be the name"),
         ("name: x\nscript: z\noutputs_from: fil", 3, 15, "'file' (outputs.json) or 'stdout'"),
+        ("name: x\nscript: z\non_lost_contact: stop", 3, 18, "is 'keep' or {stop_after: DURATION}"),
+        ("name: x\nscript: z\non_lost_contact: {}", 3, 18, "is 'keep' or {stop_after: DURATION}"),
+        ("name: x\nscript: z\non_lost_contact: {stop_afer: 1h}", 3, 19, "did you mean 'stop_after'?"),
+        ("name: x\nscript: z\non_lost_contact: {stop_after: 0s}", 3, 31, "longer than nothing"),
+        ("name: x\nscript: z\non_lost_contact: {stop_after: soon}", 3, 31, "not a duration"),
+        ("name: x\nscript: z\non_lost_contact: [keep]", 3, 18, "must be a mapping"),
         ("name: x\ncommand: ls", 2, 10, "must be a list"),
         ("name: x\ncommand: []", 2, 10, "command is empty"),
         ("name: x\nscript: ' '", 2, 9, "script is empty"),
@@ -130,6 +136,20 @@ def test_durations_and_sizes() -> None:
     for bad in ("timeout: soon", "limits: {stdout: 1.5MiB}"):
         with pytest.raises(DocumentError, match="is not a"):
             load_definition(f"name: x\nscript: 'true'\n{bad}\n")
+
+
+def test_what_happens_when_the_manager_is_silent() -> None:
+    assert load_definition(GOOD).stop_after == 0
+    assert load_definition(GOOD + "on_lost_contact: keep\n") == load_definition(GOOD)
+    stopping = load_definition(GOOD + "on_lost_contact: {stop_after: 2h}\n")
+    assert stopping.stop_after == 2 * HOUR
+    assert decode_definition(stopping.canonical) == stopping
+
+
+def test_a_definition_kept_before_there_was_that_key() -> None:
+    old = load_definition(GOOD).canonical.replace('"stop_after":0,', "")
+    assert "stop_after" not in old
+    assert decode_definition(old) == load_definition(GOOD)
 
 
 LIKELY = st.from_regex(r"(name|script|inputs|timeout): [\[{a-z:\]}!&*'\"\n ]{0,30}")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from caroni.core.manager.state import ManagerSettings
+from caroni.core.plan import MINUTE
 from caroni.execution.definition import JobDefinition
-from caroni.execution.lint import lint
+from caroni.execution.lint import QUIET_MANAGER, lint
 
 
 def rules(script: str, type_: object = "string") -> list[str]:
@@ -87,3 +89,13 @@ def test_the_traps_are_real(script: str, tmp_path: Path) -> None:
     subprocess.run(["bash", "-c", script], env=environment, stderr=subprocess.DEVNULL, check=False)
     assert mark.exists()
     assert rules(script)
+
+
+@pytest.mark.parametrize(("minutes", "found"), [(0, []), (10, ["impatient"]), (15, [])])
+def test_patience_with_a_silent_manager(minutes: int, found: list[str]) -> None:
+    definition = JobDefinition(name="x", script=":", stop_after=minutes * MINUTE)
+    assert [(w.line, w.rule) for w in lint(definition)] == [(0, rule) for rule in found]
+
+
+def test_that_patience_is_longer_than_a_managers_silence() -> None:
+    assert ManagerSettings().poll_cap < QUIET_MANAGER
