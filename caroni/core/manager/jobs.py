@@ -24,6 +24,7 @@ from caroni.core.messages import (
     JobDataAvailable,
     JobKill,
     JobPause,
+    JobResume,
     JobStatus,
     JobStatusUpdate,
 )
@@ -56,13 +57,10 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
             release(d, job.agent, job.job_uuid, job.request_uuid)
         return
     if m.seq and (origin.stream_id, m.seq) <= (job.stream_id, job.seq):
-        if job.state is JobState.PENDING and m.job_status is JobStatus.PENDING:
+        same = (origin.stream_id, m.seq) == (job.stream_id, job.seq)
+        if m.job_status is JobStatus.PENDING and (same or job.state is JobState.PENDING):
             _feed(d, job)
-        elif (
-            (origin.stream_id, m.seq) == (job.stream_id, job.seq)
-            and m.job_status in LIVE_STATUS
-            and holds(d.step((job.workflow_uuid, job.step_index)), job)
-        ):
+        elif same and m.job_status in LIVE_STATUS and holds(d.step((job.workflow_uuid, job.step_index)), job):
             _progress(d, job, LIVE_STATUS[m.job_status])  # nothing has changed there: it still runs
         return
     job = d.put(
@@ -110,7 +108,10 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
         )
         return
     if _RANK[state] < _RANK[job.state]:
-        # a base-protocol peer has no sequence, and a peer of any kind may be wrong: never go back
+        # a base-protocol peer has no sequence, and a peer of any kind may be wrong: never go back; but an
+        # agent whose database was put back may have to be given its inputs again
+        if state is JobState.PENDING:
+            _feed(d, job)
         return
     started = job.started_at or (d.now if state in _STARTED else 0)
     if state is not job.state:
@@ -120,6 +121,9 @@ def _progress(d: ManagerDraft, job: Job, state: JobState) -> None:
     if job.pause_wanted and state in (JobState.QUEUED, JobState.RUNNING):
         # it was not running yet when the wish came, or the wish was lost
         d.send(job.agent, JobPause(job_uuid=job.job_uuid), job.request_uuid)
+    elif state is JobState.PAUSED and not job.pause_wanted:
+        # a pause that came after the resume that followed it; an agent's own operator is not overruled
+        d.send(job.agent, JobResume(job_uuid=job.job_uuid), job.request_uuid)
     if state is JobState.PENDING:
         _feed(d, job)
     elif step is not None and step.state is StepState.FULFILLED and step.current == job.key:
@@ -322,6 +326,10 @@ def _win(d: ManagerDraft, job: Job, step: Step, values: dict[str, str]) -> None:
             started_at=step.started_at or job.started_at or job.accepted_at,
             ended_at=d.now,
             exit_code=job.exit_code,
+            cause=step.cause
+            if job.attempt == step.attempt
+            else f"the result of attempt {job.attempt} came late and was taken",
+            failure="",
             due=0,
         )
     )
