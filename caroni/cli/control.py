@@ -329,9 +329,10 @@ async def _command_job(
     seconds: float | None,
 ) -> tuple[Answer, JobFate | None]:
     from caroni.services import control
+    from caroni.services.jobs import find_job
 
     async with control.to_daemon(loaded) as store:
-        peer, uuid = await control.find_job(store, which)
+        peer, uuid = await find_job(store, which)
         before = await control.job_fate(store, peer, uuid)
         if before is not None and not options.json:
             output.note(f"{verb}: {_fate(before)}, {'on' if store.role == 'manager' else 'for'} {peer}")

@@ -9,27 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from caroni.config import Loaded
 from caroni.core.commands import Command
-from caroni.core.rows import AgentJob, Availability, Job, Orphan, Peer, Row
+from caroni.core.rows import AgentJob, Availability, Job, Orphan, Peer
 from caroni.core.states import AgentJobState, JobState, is_terminal
 from caroni.errors import CaroniError, CommandRefused, UsageError
+from caroni.services.jobs import rows
 from caroni.services.stores import now, opened, with_article
 from caroni.text import safe_line
 
 if TYPE_CHECKING:
     from caroni.model.store import Store
-
-R = TypeVar("R", bound=Row)
 
 #: seconds that a daemon which runs has for its answer, and one that does not seem to
 PATIENCE, DOUBT = 15.0, 3.0
@@ -191,43 +189,6 @@ def daemon_runs(lock_file: Path) -> bool:
 
 
 # --- looking -------------------------------------------------------------------------------------
-
-
-async def rows(store: Store, row_type: type[R], condition: str, *parameters: Any) -> list[R]:
-    """Rows of a daemon's database. ``condition`` is our own text, values are parameters."""
-    from caroni.model.mapping import mapping
-    from caroni.model.sql import quote
-
-    table = mapping(row_type, store.database.dialect)
-    columns = ", ".join(quote(column) for column in table.columns)
-    query = f"SELECT {columns} FROM {quote(table.table)} WHERE {condition}"  # noqa: S608
-    return [table.decode(record) for record in await store.database.fetch(query, *parameters)]
-
-
-async def find_job(store: Store, which: str) -> tuple[str, bytes]:
-    """Peer and id of the job that is meant by its id or the first characters of it (4 or more).
-
-    Raises:
-        UsageError: there is none, or more than one.
-    """
-    digits = which.replace("-", "").lower()
-    found: list[tuple[str, bytes]] = []
-    if re.fullmatch(r"[0-9a-f]{4,32}", digits):
-        column, tables = (
-            ("agent", ("job", "orphan")) if store.role == "manager" else ("manager", ("agent_job",))
-        )
-        for table in tables:
-            query = f"SELECT {column}, job_uuid FROM {table} WHERE job_uuid LIKE ? ORDER BY job_uuid LIMIT 6"  # noqa: S608
-            found += [
-                (_text(row[0]), bytes.fromhex(row[1]))
-                for row in await store.database.fetch(query, f"{digits}%")
-            ]
-    if not found:
-        raise UsageError(f"there is no job {safe_line(which, 60)!r}")
-    if len(found) > 1:
-        some = ", ".join(uuid.hex()[:12] for _, uuid in found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
-    return found[0]
 
 
 async def affected(store: Store, workflow_uuid: bytes) -> Affected:
@@ -392,9 +353,3 @@ async def known_agents(store: Store) -> list[AgentShown]:
         )
         for peer in found
     ]
-
-
-def _text(stored: Any) -> str:
-    from caroni.model.mapping import unescape
-
-    return unescape(str(stored))
