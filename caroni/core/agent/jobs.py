@@ -57,6 +57,8 @@ _STATUS = {
     AgentJobState.KILLED: JobStatus.KILLED,
 }
 
+#: said of a job that the operator of the agent has suspended: only he lets it go on
+HELD_HERE = "suspended by the operator of the agent"
 #: kills of unknown jobs that are remembered for each manager; nobody honest needs more than a handful
 MAX_TOMBSTONES = 1000
 
@@ -392,15 +394,15 @@ def on_release(d: AgentDraft, origin: Origin, m: JobRelease) -> None:
     d.act(ForgetJob(key=job.key))
 
 
-def pause(d: AgentDraft, job: AgentJob) -> None:
+def pause(d: AgentDraft, job: AgentJob, why: str = "") -> None:
     """Suspend a running job."""
-    _move(d, job, AgentJobState.PAUSED)
+    _move(d, replace(job, info=why), AgentJobState.PAUSED)
     d.act(SignalJob(key=job.key, kind=SignalKind.PAUSE))
 
 
 def resume(d: AgentDraft, job: AgentJob) -> None:
     """Let a paused job go on."""
-    _move(d, job, AgentJobState.RUNNING)
+    _move(d, replace(job, info=""), AgentJobState.RUNNING)
     d.act(SignalJob(key=job.key, kind=SignalKind.RESUME))
 
 
@@ -416,11 +418,11 @@ def on_pause(d: AgentDraft, origin: Origin, m: JobPause) -> None:
 
 
 def on_resume(d: AgentDraft, origin: Origin, m: JobResume) -> None:
-    """Let a suspended job go on; any other says how it stands."""
+    """Let a suspended job go on; any other says how it stands, and so does one that is held here."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
         _unknown(d, origin.uri, m.job_uuid)
-    elif job.state is AgentJobState.PAUSED:
+    elif job.state is AgentJobState.PAUSED and job.info != HELD_HERE:
         resume(d, job)
     else:
         report(d, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caroni.core.agent import availability
-from caroni.core.agent.jobs import kill, pause, resume
+from caroni.core.agent.jobs import HELD_HERE, kill, pause, resume
 from caroni.core.agent.state import ENDED, AgentDraft
 from caroni.core.commands import (
     AgentCommand,
@@ -48,7 +48,7 @@ def _steer_job(d: AgentDraft, command: KillJob | PauseJob | ResumeJob) -> dict[s
         case PauseJob():
             if job.state is not AgentJobState.RUNNING:
                 raise CommandRefused(f"the job is {job.state}: only a running job can be paused")
-            pause(d, job)
+            pause(d, job, HELD_HERE)
         case ResumeJob():
             if job.state is not AgentJobState.PAUSED:
                 raise CommandRefused(f"the job is {job.state}: only a paused job can be resumed")

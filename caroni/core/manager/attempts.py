@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from caroni.core.base_peers import is_base
 from caroni.core.manager.delivery import ask, stop_job
 from caroni.core.manager.held import held_changed, hold_step, holds
+from caroni.core.manager.leases import lease
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerDraft
 from caroni.core.manager.workflows import end_step, fail, step_ended
-from caroni.core.messages import FailureClass, JobKill
-from caroni.core.plan import MINUTE
+from caroni.core.messages import FailureClass, JobKill, JobPause, JobResume
 from caroni.core.rows import Job, Peer, Step
 from caroni.core.states import JobState, StepState, WorkflowState, advance
 
@@ -124,7 +125,10 @@ def on_step_due(d: ManagerDraft, step: Step) -> None:
 
 
 def on_job_due(d: ManagerDraft, job: Job) -> None:
-    """Ask, remind, or give up: whatever this job's state calls for now."""
+    """Ask, remind, or give up: whatever this job's state calls for now.
+
+    A wish that the state does not show is said again instead of a question: both are answered by the state.
+    """
     settings = d.settings
     if job.state in GIVEN_UP_JOB:
         if d.now > job.accepted_at + settings.abandon_after:
@@ -157,7 +161,12 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
         return
     wait = min(settings.poll * 2 ** min(job.tries, 16), settings.poll_cap)
     d.put(replace(job, tries=job.tries + 1, due=min(d.now + wait, max(lost_at, d.now + 1))))
-    ask(d, job)
+    if job.pause_wanted and job.state is JobState.RUNNING:
+        d.send(job.agent, JobPause(job_uuid=job.job_uuid), job.request_uuid)
+    elif job.state is JobState.PAUSED and not job.pause_wanted and not is_base(job.agent):
+        d.send(job.agent, JobResume(job_uuid=job.job_uuid), job.request_uuid)
+    else:
+        ask(d, job)
 
 
 def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
@@ -168,19 +177,8 @@ def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
 
 
 def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
-    """When an agent without contact is given up: the latest of every promise that was made.
-
-    The step's own patience, the absence that the agent's offer asked for, an announced window, and the
-    same patience counted from our own start (silence while we were down proves nothing).
-    """
-    peer = d.get(Peer, job.agent)
-    last_contact = max(peer.last_contact if peer is not None else 0, job.accepted_at)
-    return max(
-        last_contact + lost_after,
-        last_contact + job.max_offline,
-        (peer.away_until if peer is not None else 0) + 15 * MINUTE,
-        d.state.started_at + lost_after,
-    )
+    """When an agent without contact is given up."""
+    return lease(job, d.get(Peer, job.agent), lost_after, d.state.started_at).lost_at
 
 
 def agent_gone(d: ManagerDraft, agent: str) -> None:

@@ -156,7 +156,7 @@ def fail(d: ManagerDraft, workflow_uuid: bytes, reason: str) -> None:
 
 
 def end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> None:
-    """Cancel what has not begun; running jobs are killed, or left to end by themselves."""
+    """Cancel what has not begun; jobs that run are killed, or left to end by themselves."""
     for index in range(workflow.steps_total):
         step = d.step((workflow.workflow_uuid, index))
         if step is None or is_terminal(step.state):
@@ -168,7 +168,8 @@ def end_steps(d: ManagerDraft, workflow: Workflow, kill: bool, why: str) -> None
             if job is not None and job.state in LIVE_JOB | GIVEN_UP_JOB:
                 stop_job(d, job, why)  # a held step's: nobody waits for its fate any more
             end_step(d, step, StepState.CANCELLED, why)
-        elif kill and job is not None:
+        elif job is not None and (kill or step.missing):
+            # reserved before its inputs were known: it would wait for values that nobody makes any more
             stop_job(d, job, why)
 
 
