@@ -24,6 +24,7 @@ def contact(d: ManagerDraft, origin: Origin, sequence: int = 0) -> None:
 
 def on_started(d: ManagerDraft, event: Started) -> None:
     """This process has just loaded its rows: agents with jobs of ours tell how they stand."""
+    d.facts.append(("started_at", str(d.state.started_at)))  # for those who explain a lease
     if event.put_back:
         begin_hold(d)
     for agent in list(d.state.jobs_by_agent):
