@@ -377,8 +377,7 @@ class AgentNode(Node):
         return [broadcast_key(name).rpartition(".")[2] for name in self.role.job_types]
 
     def _queues(self) -> Sequence[QueueSpec]:
-        plain = self.identity.mode == "lab"
-        return agent_queues(short_id(self.identity.uri), self._keys(), plain=plain)
+        return agent_queues(short_id(self.identity.uri), self._keys())
 
     async def _before_listening(self) -> None:
         await self.role.start(self.engine.happen, self._announce.set)
@@ -410,8 +409,7 @@ class AgentNode(Node):
             return await super().command(kind, args)
         if await self.role.load_definitions():
             queue = agent_queues(short_id(self.identity.uri), [])[1].name
-            plain = self.identity.mode == "lab"
-            await self.bus.bind(queue, broadcast_keys(self._keys(), plain=plain))
+            await self.bus.bind(queue, broadcast_keys(self._keys()))
         self.engine.happen(DefinitionsChanged())
         self._announce.set()
         log.info("job definitions read", active=len(self.role.job_types))

@@ -12,7 +12,7 @@ from caroni.daemon.ports import QueueSpec
 
 #: default name of the one topic exchange
 EXCHANGE = "caroni"
-#: broadcast key that every agent of the base protocol binds
+#: broadcast key without a job type; every agent of the base protocol binds it, on an exchange of its own
 FULFILLMENT = "wf.agent.fulfillment"
 #: where agents say that they come, go and drain
 PRESENCE = "wf.manager.presence"
@@ -30,8 +30,8 @@ def topic(role: str, topic_id: str) -> str:
 def broadcast_keys(job_type_keys: Sequence[str], *, plain: bool = False) -> tuple[str, ...]:
     """Routing keys of the calls for proposals for these job types.
 
-    ``plain`` adds the key without job type: for base-protocol managers, and for an agent whose broker
-    permissions do not let it bind the longer keys.
+    ``plain`` adds the key without job type, for an agent whose broker permissions do not let it bind the
+    longer keys.
     """
     keys = [f"{FULFILLMENT}.{key}" for key in sorted(set(job_type_keys))]
     if plain:
