@@ -93,13 +93,15 @@ class Forgetful(Side):
     def evictable(self, rows: list[Row]) -> list[tuple[type[Row], Any]]:
         raise NotImplementedError
 
-    def say(self, m: Message, by: str, *, stream: int = 1) -> Said:
+    def say(
+        self, m: Message, by: str, *, stream: int = 1, conversation: bytes = b"", sequence: int = 0
+    ) -> Said:
         order = list(self.state.tables)
         rows = self.store.slice(self.routes().needs(self.state, by, m))
         rows.sort(key=lambda row: order.index(type(row)))
         self.loaded = [row for row in rows if row.key not in self.state.tables[type(row)]]
         self.state.load(self.loaded)
-        return super().say(m, by, stream=stream)
+        return super().say(m, by, stream=stream, conversation=conversation, sequence=sequence)
 
     def unit(self, decide: Callable[[Any], None]) -> Said:
         said = super().unit(decide)

@@ -9,18 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from caroni.core.agent import routes as agent_routes
-from caroni.core.agent.state import Allowance, JobExited, JobStarted, StartJob
-from caroni.core.draft import Draft, Origin
+from caroni.core.agent.state import Allowance, Connected, JobExited, JobStarted, StartJob
+from caroni.core.agent.state import Started as AgentStarted
+from caroni.core.clockjump import ClockJumped
+from caroni.core.commands import (
+    CancelWorkflow,
+    Drain,
+    GoOffline,
+    GoOnline,
+    KillJob,
+    PauseJob,
+    PauseWorkflow,
+    ResumeJob,
+    ResumeWorkflow,
+    RetrySteps,
+    Undrain,
+)
+from caroni.core.draft import Draft, Origin, RenewStream
 from caroni.core.ids import job_uuid_of, value_digest
-from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB
+from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, Unheard
+from caroni.core.manager.state import Started as ManagerStarted
 from caroni.core.messages import (
     AgentPresence,
     DeclineReason,
@@ -56,9 +72,22 @@ from caroni.core.messages import (
     WorkFlowRetry,
     WorkFlowStatusRequest,
 )
-from caroni.core.plan import HOUR, MINUTE, SECOND
-from caroni.core.rows import AgentJob, AgentOffer, Job, Peer, Request, Row, Step, Workflow
+from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
+from caroni.core.rows import (
+    AgentJob,
+    AgentOffer,
+    Availability,
+    Job,
+    Offer,
+    Orphan,
+    Peer,
+    Request,
+    Row,
+    Step,
+    Workflow,
+)
 from caroni.core.states import AgentJobState, StepState, WorkflowState, is_terminal
+from caroni.errors import CommandRefused
 from tests.core.build import (
     AGENT,
     MANAGER,
@@ -107,37 +136,147 @@ def name(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()[:16]
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A message as it came."""
+
+    message: Message
+    by: str
+    stream: int
+    conversation: bytes
+
+
 class Pair(RuleBasedStateMachine):
     """The same heard by one that remembers and one that forgets."""
 
     whole: Any
     lean: Any
 
+    #: what has been decided on, in which states of the rows that it is about
+    met: ClassVar[set[tuple[str, str]]]
+
     def __init__(self) -> None:
         super().__init__()
-        self.history: list[tuple[Message, str, int]] = []
+        self.history: list[Heard] = []
+        self.broken = False
 
     def both(self, do: Callable[[Any], Said]) -> Said:
+        self.broken = True  # until this is over
         said, again = do(self.whole), do(self.lean)
         assert [(o.to, o.message) for o in said.sent] == [(o.to, o.message) for o in again.sent]
         assert said.acts == again.acts
         assert said.changed == again.changed
+        assert self.whole.now == self.lean.now, "the same timers fired"
+        for renewed in said.act(RenewStream):
+            for side in (self.whole, self.lean):
+                side.state.own_stream, side.state.next_sequence = renewed.stream_id, {}
         self.heard(said)
+        self.broken = False
         return said
+
+    def teardown(self) -> None:
+        if not self.broken:  # else what broke is what is told
+            self.end()
+
+    def end(self) -> None:
+        """What must be possible from any state."""
 
     def heard(self, said: Said) -> None:
         """Look at what was decided."""
 
-    def say(self, m: Message, by: str, stream: int = 1) -> Said:
-        self.history.append((m, by, stream))
-        return self.both(lambda side: side.say(m, by, stream=stream))
+    def rows_of(self, about: Any, by: str) -> Iterable[Row | None]:
+        """The rows whose states decide what becomes of a message or a command."""
+        raise NotImplementedError
 
-    def once_more(self, heard: list[tuple[Message, str, int]]) -> None:
+    def meet(self, about: Any, by: str) -> None:
+        """Note what is decided on, and in which states."""
+        for row in self.rows_of(about, by):
+            state = getattr(row, "state", "unknown")
+            self.met.add((type(about).__name__, f"{type(row).__name__} {state}"))
+
+    def say(
+        self, m: Message, by: str, stream: int = 1, *, conversation: bytes = b"", sequence: int = 0
+    ) -> Said:
+        self.history.append(Heard(m, by, stream, conversation))
+        self.meet(m, by)
+        return self.both(
+            lambda side: side.say(m, by, stream=stream, conversation=conversation, sequence=sequence)
+        )
+
+    def once_more(self, heard: list[Heard]) -> None:
         """The same messages again: duplicates, late, and in another order."""
-        for m, by, stream in heard:
+        for one in heard:
             # in its first round a request is taken as new without a look at the store (see ``needs``)
-            if not isinstance(m, JobFulfillmentRequest) or m.round > 1:
-                self.both(lambda side, m=m, by=by, stream=stream: side.say(m, by, stream=stream))  # type: ignore[misc]
+            if not isinstance(one.message, JobFulfillmentRequest) or one.message.round > 1:
+                self.meet(one.message, one.by)
+                self.both(
+                    lambda side, one=one: side.say(  # type: ignore[misc]
+                        one.message, one.by, stream=one.stream, conversation=one.conversation
+                    )
+                )
+
+    def happens(self, event: Any) -> None:
+        """Something local, in every state that there is a row in."""
+        for table in self.whole.state.tables.values():
+            for row in table.values():
+                if hasattr(row, "state"):
+                    self.met.add((type(event).__name__, f"{type(row).__name__} {row.state}"))
+        self.both(lambda side: side.happens(event))
+
+    def orders(self, command: Any) -> None:
+        """An operator's command; what is refused changes nothing."""
+        self.meet(command, getattr(command, "peer", ""))
+
+        def order(side: Any) -> Said:
+            side.result = {}
+
+            def decide(draft: Any) -> None:
+                mark = draft.mark()
+                try:
+                    side.result = side.routes().operate(draft, command)
+                except CommandRefused:
+                    draft.rollback(mark)
+                    assert not draft.changes()
+
+            return cast("Said", side.unit(decide))
+
+        known = getattr(command, "workflow_uuid", b"") in self.lean.state.tables.get(Workflow, {})
+        self.both(order)
+        # of what has ended and left memory an operator hears only that
+        assert self.whole.result == self.lean.result or not known
+
+    @rule(by=st.sampled_from([-3 * HOUR, -MINUTE, MINUTE, 3 * HOUR, 30 * DAY]))
+    def clock_is_set(self, by: int) -> None:
+        for side in (self.whole, self.lean):
+            side.now += by
+        said, again = (side.happens(ClockJumped(by=by)) for side in (self.whole, self.lean))
+        assert (said.sent, said.acts) == (again.sent, again.acts)
+        assert {row.key for row in again.changed} <= {row.key for row in said.changed}
+        # what need not be in memory keeps its instants: no decision reads them
+        for (row_type, key), row in self.lean.store.rows.items():
+            if self.whole.state.get(row_type, key) != row:
+                self.whole.state.replace(row_type, key, row)
+
+    def begins_again(self, put_back: bool) -> None:
+        """Both processes end, and begin with what memory must have."""
+        for side in (self.whole, self.lean):
+            old = side.state
+            rows = [row for table in old.tables.values() for row in table.values()]
+            side.state = side.fresh(rows)
+            for fact in ("own_stream", "next_sequence", "hold_until", "boot_id"):
+                if hasattr(old, fact):
+                    setattr(side.state, fact, getattr(old, fact))
+            if hasattr(old, "started_at"):
+                side.state.started_at = side.now
+        self.happens(self.started(put_back))
+
+    def started(self, put_back: bool) -> Any:
+        """The role's own event."""
+        raise NotImplementedError
+
+    @rule(put_back=st.sampled_from([False, False, False, True]))
+    def restart(self, put_back: bool) -> None:
+        self.begins_again(put_back)
 
     @rule(start=st.integers(0, 1000), count=st.integers(1, 8), backwards=st.booleans())
     def repeated(self, start: int, count: int, backwards: bool) -> None:
@@ -148,10 +287,19 @@ class Pair(RuleBasedStateMachine):
 
     @rule(duration=st.sampled_from(DURATIONS))
     def time_passes(self, duration: int) -> None:
-        self.both(lambda side: side.wait(duration))
+        self.passes(duration)
 
     @rule(duration=st.sampled_from(DURATIONS[:2]))
     def time_passes_a_little(self, duration: int) -> None:
+        self.passes(duration)
+
+    def passes(self, duration: int) -> None:
+        """Timers fire, in whatever states their rows are."""
+        until = self.whole.now + duration
+        for table in self.whole.state.tables.values():
+            for row in table.values():
+                if 0 < getattr(row, "due", 0) <= until:
+                    self.met.add(("timer", f"{type(row).__name__} {getattr(row, 'state', '')}".strip()))
         self.both(lambda side: side.wait(duration))
 
     @invariant()
@@ -179,6 +327,8 @@ class Guarded:
                 assert {f: getattr(old, f) for f in row.__struct_fields__ if f != "declines"} == {
                     f: getattr(row, f) for f in row.__struct_fields__ if f != "declines"
                 }
+            elif isinstance(row, Orphan):  # in the hold, whoever claims to run a job of ours
+                assert row.agent == origin.uri
             else:
                 assert isinstance(row, Peer), f"a stranger changed {row}"
                 assert row.uri == origin.uri
@@ -212,16 +362,47 @@ class GuardedForgetfulManager(Guarded, ForgetfulManager):
     pass
 
 
+#: how far our own numbers are at the beginning, in which stream
+STREAM, NEXT = 5, 10
+
+
 class ManagerMachine(Pair):
     """A manager among honest, broken and hostile agents and submitters."""
+
+    met: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(self) -> None:
         super().__init__()
         self.whole, self.lean = GuardedManager(PLANS), GuardedForgetfulManager(PLANS)
+        for side in (self.whole, self.lean):
+            side.state.own_stream, side.state.next_sequence = STREAM, {AGENT: NEXT, SECOND_AGENT: NEXT}
         #: (agent, request, offer)
         self.offers: list[tuple[str, bytes, bytes]] = []
         self.seq = 0
         self.submitted = 0
+
+    def started(self, put_back: bool) -> Any:
+        return ManagerStarted(put_back=put_back)
+
+    def rows_of(self, about: Any, by: str) -> Iterable[Row | None]:
+        get = self.whole.state.get
+        job = get(Job, (by, getattr(about, "job_uuid", b"")))
+        offer = get(Offer, (by, getattr(about, "offer_uuid", b"")))
+        request = get(Request, getattr(about, "request_uuid", b""))
+        if request is None and offer is not None:
+            request = get(Request, offer.request_uuid)
+        owner = job or request
+        step = get(Step, (owner.workflow_uuid, owner.step_index)) if owner is not None else None
+        workflow = get(Workflow, getattr(about, "workflow_uuid", b""))
+        if isinstance(about, JobReport):
+            yield from (get(Job, (by, entry.job_uuid)) for entry in about.jobs)
+        if workflow is not None:
+            yield from (
+                row for row in self.whole.state.tables[Step].values() if row.workflow_uuid == workflow.key
+            )
+        yield from (row for row in (job, offer, request, step, workflow) if row is not None)
+        if not any((job, offer, request, workflow)):
+            yield None
 
     def pick(self, number: int) -> tuple[str, bytes, bytes]:
         """One of the last few offers: most messages are about what is going on."""
@@ -338,6 +519,9 @@ class ManagerMachine(Pair):
         cls=st.sampled_from(FailureClass),
         code=st.sampled_from([None, 0, 3]),
         value=values,
+        known=st.sampled_from([True, True, True, False]),
+        conversation=st.booleans(),
+        sequence=st.sampled_from([0, 0, 1, 2, 7]),
     )
     def any_status(
         self,
@@ -349,18 +533,23 @@ class ManagerMachine(Pair):
         cls: FailureClass,
         code: int | None,
         value: str,
+        known: bool,
+        conversation: bool,
+        sequence: int,
     ) -> None:
         owner, _, offer = self.pick(pick)
         job = self.whole.state.get(Job, (owner, job_uuid_of(offer)))
         m = JobStatusUpdate(
-            job_uuid=job_uuid_of(offer),
+            # one that is not known here may be of the time before a restore
+            job_uuid=job_uuid_of(offer) if known else name("forgotten", pick % 3),
             job_status=status,
             seq=max(0, (job.seq if job is not None else 0) + further),
             failure_class=cls,
             exit_code=code,
             manifest={"out": value_digest(value)} if status is JobStatus.COMPLETED else {},
         )
-        self.say(m, by or owner, stream)
+        about = self.request(pick) if conversation else b""
+        self.say(m, by or owner, stream, conversation=about, sequence=sequence)
 
     @rule(pick=number, by=st.none() | agents, output=st.sampled_from(["out", "out", "more"]), value=values)
     def any_data(self, pick: int, by: str | None, output: str, value: str) -> None:
@@ -381,14 +570,56 @@ class ManagerMachine(Pair):
     @rule(
         by=agents,
         picks=st.lists(st.tuples(number, st.sampled_from(JobStatus)), max_size=3),
+        forgotten=st.none() | number,
         complete=st.booleans(),
+        seen=st.sampled_from([0, 0, 0, 3, NEXT]),
     )
-    def any_report(self, by: str, picks: list[tuple[int, JobStatus]], complete: bool) -> None:
-        jobs = tuple(
+    def any_report(
+        self,
+        by: str,
+        picks: list[tuple[int, JobStatus]],
+        forgotten: int | None,
+        complete: bool,
+        seen: int,
+    ) -> None:
+        jobs = [
             JobReportEntry(job_uuid=job_uuid_of(self.pick(pick)[2]), job_status=status)
             for pick, status in picks
+        ]
+        if forgotten is not None:
+            uuid = name("forgotten", forgotten % 3)
+            jobs.append(JobReportEntry(job_uuid=uuid, job_status=JobStatus.RUNNING))
+        m = JobReport(
+            report_uuid=b"R" * 16,
+            jobs=tuple(jobs),
+            complete=complete,
+            # whoever has heard of us can say so: any verified agent can have the manager hold
+            seen_stream=self.whole.state.own_stream if seen and by != UNCLEARED else 0,
+            seen_sequence=seen,
         )
-        self.say(JobReport(report_uuid=b"R" * 16, jobs=jobs, complete=complete), by)
+        self.say(m, by)
+
+    @rule(picks=st.lists(number, max_size=3))
+    def nobody_was_bound(self, picks: list[int]) -> None:
+        self.happens(Unheard(requests=tuple(self.request(pick) for pick in picks)))
+
+    @rule(
+        pick=number,
+        kind=st.sampled_from([CancelWorkflow, PauseWorkflow, ResumeWorkflow, RetrySteps, RetrySteps]),
+        steps=st.sampled_from([(), ("first",), ("second",), ("first", "second"), ("nothing",)]),
+    )
+    def any_command(self, pick: int, kind: Any, steps: tuple[str, ...]) -> None:
+        self.orders(kind(workflow_uuid=self.workflow(pick), steps=steps))
+
+    @rule(pick=number, kind=st.sampled_from([KillJob, PauseJob, ResumeJob]), known=st.booleans())
+    def any_job_command(self, pick: int, kind: Any, known: bool) -> None:
+        owner, _, offer = self.pick(pick)
+        orphans = list(self.whole.state.tables[Orphan])
+        if not known and orphans:
+            owner, uuid = orphans[pick % len(orphans)]
+        else:
+            uuid = job_uuid_of(offer)
+        self.orders(kind(peer=owner, job_uuid=uuid))
 
     @rule(
         pick=number,
@@ -407,7 +638,7 @@ class ManagerMachine(Pair):
     def any_control(self, pick: int, by: str, kind: type[Message]) -> None:
         self.say(kind(workflow_uuid=self.workflow(pick)), by)
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         """With honest agents and time everything ends, and then memory keeps nothing."""
         for uuid in list(self.whole.state.tables[Workflow]):
             self.say(WorkFlowCancel(workflow_uuid=uuid), self.whole.row(Workflow, uuid).submitter)
@@ -417,8 +648,14 @@ class ManagerMachine(Pair):
             self.say(m, job.agent, stream=9)
         self.once_more(self.history[::-1])
         assert all(w.ended_at for w in self.whole.state.tables[Workflow].values())
-        left = {t for t, table in self.lean.state.tables.items() if table}
-        assert left <= {Peer}, left
+        self.passes(max(0, self.whole.state.hold_until - self.whole.now) + SECOND)
+        for agent in (AGENT, SECOND_AGENT, UNCLEARED):  # orphans are stopped when it is sure what they are
+            self.say(JobReport(report_uuid=b"R" * 16, complete=True), agent)
+        self.passes(6 * MINUTE)
+        left = [
+            row for kind, rows in self.lean.state.tables.items() for row in rows.values() if kind is not Peer
+        ]
+        assert not left
 
 
 TestManager = ManagerMachine.TestCase
@@ -434,7 +671,8 @@ class Owned:
     def hear(self, draft: Draft, origin: Origin, m: Message) -> None:
         super().hear(draft, origin, m)  # type: ignore[misc]
         for row in (row for rows in draft.changes().values() for row in rows):
-            assert getattr(row, "manager", None) == origin.uri, f"{origin.uri} changed {row}"
+            owner = row.uri if isinstance(row, Peer) else getattr(row, "manager", None)
+            assert owner == origin.uri, f"{origin.uri} changed {row}"
         assert {o.to for o in draft.messages} <= {origin.uri}
 
     def check(self, before: Any, draft: Draft) -> None:
@@ -457,18 +695,35 @@ class OwnedForgetfulAgent(Owned, ForgetfulAgent):
 class AgentMachine(Pair):
     """An agent among honest, broken and hostile managers, and its executor."""
 
+    met: ClassVar[set[tuple[str, str]]] = set()
+
     def __init__(self) -> None:
         super().__init__()
         allowance = Allowance(max_queued=3, offers_outstanding=3)
         self.whole = OwnedAgent(allowance, slots=2)
         self.lean = OwnedForgetfulAgent(allowance, slots=2)
+        for side in (self.whole, self.lean):
+            side.state.own_stream, side.state.next_sequence = STREAM, {MANAGER: NEXT, OTHER_MANAGER: NEXT}
         self.requests: list[tuple[str, bytes]] = []
-        self.started: set[bytes] = set()
+        self.began: set[bytes] = set()
 
     def heard(self, said: Said) -> None:
         for start in said.act(StartJob):
-            assert start.key[1] not in self.started, "one start for each job"
-            self.started.add(start.key[1])
+            assert start.key[1] not in self.began, "one start for each job"
+            self.began.add(start.key[1])
+
+    def started(self, put_back: bool) -> Any:
+        return AgentStarted(put_back=put_back)
+
+    def rows_of(self, about: Any, by: str) -> Iterable[Row | None]:
+        state = self.whole.state
+        job = state.get(AgentJob, (by, getattr(about, "job_uuid", b"")))
+        offer = state.get(AgentOffer, (by, getattr(about, "offer_uuid", b"")))
+        if offer is None and (key := state.offer_of_request.get((by, getattr(about, "request_uuid", b"")))):
+            offer = state.get(AgentOffer, key)
+        yield from (row for row in (job, offer) if row is not None)
+        if job is None and offer is None:
+            yield None
 
     def offer(self, number: int) -> tuple[str, bytes, bytes]:
         rows = [r for r in self.whole.state.tables[AgentOffer].values()][-5:]
@@ -525,12 +780,15 @@ class AgentMachine(Pair):
         for m in line[:upto]:
             self.say(m, by)
         if upto > 2:
-            self.happens(JobStarted(key=(by, job), at=NOW))
+            self.process(JobStarted(key=(by, job), at=NOW))
         if upto > 3:
-            self.happens(JobExited(key=(by, job), state=AgentJobState.COMPLETED, outputs={"out": OUT}))
+            self.process(JobExited(key=(by, job), state=AgentJobState.COMPLETED, outputs={"out": OUT}))
 
-    def happens(self, event: JobStarted | JobExited) -> None:
-        self.both(lambda side: side.unit(lambda draft: agent_routes.happened(draft, event)))
+    def process(self, event: JobStarted | JobExited) -> None:
+        """The executor speaks of one job."""
+        row = self.whole.state.get(AgentJob, event.key)
+        self.met.add((type(event).__name__, f"{type(row).__name__} {getattr(row, 'state', 'unknown')}"))
+        self.both(lambda side: side.happens(event))
 
     @rule(pick=number, by=st.none() | st.none() | managers, accept=st.booleans())
     def any_answer(self, pick: int, by: str | None, accept: bool) -> None:
@@ -580,9 +838,49 @@ class AgentMachine(Pair):
         for value in (first, second):
             self.say(JobDataAvailable(job_uuid=job.job_uuid, parameters={"a": value}), job.manager)
 
-    @rule(by=managers)
-    def any_report_request(self, by: str) -> None:
-        self.say(JobReportRequest(report_uuid=b"R" * 16), by)
+    @rule(
+        by=managers,
+        seen=st.sampled_from([0, 0, 3, NEXT]),
+        sequence=st.sampled_from([0, 1, 1, 5]),
+        stream=st.sampled_from([1, 1, 2]),
+    )
+    def any_report_request(self, by: str, seen: int, sequence: int, stream: int) -> None:
+        m = JobReportRequest(
+            report_uuid=b"R" * 16,
+            seen_stream=self.whole.state.own_stream if seen else 0,
+            seen_sequence=seen,
+        )
+        self.say(m, by, stream, sequence=sequence)
+
+    @rule()
+    def broker_is_back(self) -> None:
+        self.happens(Connected())
+
+    @rule(
+        command=st.sampled_from(
+            [
+                Drain(),
+                Drain(deadline=MINUTE),
+                Drain(deadline=-1),
+                Undrain(),
+                Undrain(),
+                GoOffline(duration=HOUR),
+                GoOffline(duration=999 * DAY),
+                GoOnline(),
+                GoOnline(),
+            ]
+        )
+    )
+    def any_command(self, command: Any) -> None:
+        for table in (AgentJob, AgentOffer):
+            for row in self.whole.state.tables[table].values():
+                self.met.add((type(command).__name__, f"{table.__name__} {row.state}"))
+        self.orders(command)
+
+    @rule(pick=number, kind=st.sampled_from([KillJob, PauseJob, ResumeJob]))
+    def any_job_command(self, pick: int, kind: Any) -> None:
+        manager, uuid = self.job(pick)
+        self.orders(kind(peer=manager, job_uuid=uuid))
 
     @rule(
         pick=number,
@@ -592,30 +890,30 @@ class AgentMachine(Pair):
     def any_event(self, pick: int, state: AgentJobState | None, cls: FailureClass) -> None:
         key = self.job(pick)
         if state is None:
-            self.happens(JobStarted(key=key, at=NOW))
+            self.process(JobStarted(key=key, at=NOW))
         else:
             outputs = {"out": OUT} if state is AgentJobState.COMPLETED else {}
-            self.happens(JobExited(key=key, state=state, failure_class=cls, outputs=outputs))
+            self.process(JobExited(key=key, state=state, failure_class=cls, outputs=outputs))
 
-    @rule(draining=st.booleans())
-    def drains(self, draining: bool) -> None:
-        self.whole.state.draining = self.lean.state.draining = draining
-
-    def teardown(self) -> None:
+    def end(self) -> None:
         """Once every job has ended and is released, memory keeps nothing but memories of kills."""
-        self.drains(True)
+        self.orders(Drain())
         for _ in range(len(self.whole.state.tables[AgentJob])):  # each end lets another begin
             for job in list(self.whole.state.tables[AgentJob].values()):
                 self.say(JobKill(job_uuid=job.job_uuid), job.manager)
-                self.happens(JobExited(key=job.key, state=AgentJobState.KILLED))
+                self.process(JobExited(key=job.key, state=AgentJobState.KILLED))
         for job in list(self.whole.state.tables[AgentJob].values()):
             assert is_terminal(job.state)
             self.say(JobRelease(job_uuid=job.job_uuid), job.manager)
         self.time_passes(3 * HOUR)
         self.once_more(self.history[::-1])
-        self.drains(True)
         self.time_passes(3 * HOUR)
-        left: list[Row] = [row for table in self.lean.state.tables.values() for row in table.values()]
+        left: list[Row] = [
+            row
+            for kind, table in self.lean.state.tables.items()
+            for row in table.values()
+            if kind not in (Peer, Availability)
+        ]
         assert all(isinstance(row, AgentJob) and not row.offer_uuid for row in left), left
         assert not self.whole.state.running
         assert not self.whole.state.waiting_of

@@ -69,8 +69,10 @@ def cancel(d: ManagerDraft, workflow: Workflow, why: str) -> int:
 def cancel_steps(d: ManagerDraft, steps: Iterable[Step], why: str) -> int:
     """Let these steps fail for good; what depends on them cannot run, so the workflow fails."""
     count = 0
-    for step in steps:
-        if is_terminal(step.state):
+    for named in steps:
+        # the failure of the one before may have ended this one
+        step = d.step(named.key)
+        if step is None or is_terminal(step.state):
             continue
         if step.state is StepState.FULFILLING:
             withdraw(d, step.request_uuid, why)

@@ -77,6 +77,9 @@ def settle(d: ManagerDraft) -> bool:
 
 
 def _open_request(d: ManagerDraft, step: Step) -> None:
+    former = d.get(Request, step.request_uuid)
+    if former is not None:
+        d.put(former)  # unchanged: what was touched and is nobody's any more leaves memory
     request = d.put(
         Request(
             request_uuid=d.new_id(),
@@ -421,7 +424,10 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
     away = peer is not None and peer.away_until > d.now
     if is_base(request.agent) and request.accept_tries == 1:
         # it is not told twice, and answers when its present job is over
-        d.put(replace(request, accept_tries=settings.accept_tries, due=d.now + settings.lost_after))
+        step = d.step((request.workflow_uuid, request.step_index))
+        lease = d.plan_step(step).policy.lost_after if step is not None else 0
+        tries = max(settings.accept_tries, 2)
+        d.put(replace(request, accept_tries=tries, due=d.now + (lease or settings.lost_after)))
         return
     if request.accept_tries >= settings.accept_tries and not away:
         offer = d.get(Offer, request.accepted)

@@ -37,8 +37,7 @@ def in_hold(d: ManagerDraft) -> bool:
 
 def begin_hold(d: ManagerDraft) -> None:
     """The database is older than what it has said: renew the stream, kill nothing, ask everybody."""
-    d.state.hold_until = d.now + d.settings.restore_hold
-    d.facts.append(("hold_until", str(d.state.hold_until)))
+    d.hold_until(d.now + d.settings.restore_hold)
     renew_stream(d)
     for row in list(d.state.tables[Step].values()):
         assert isinstance(row, Step)
@@ -58,6 +57,12 @@ def begin_hold(d: ManagerDraft) -> None:
         assert isinstance(peer, Peer)
         if role_of(peer.uri) == "agent":
             ask_report(d, peer.uri)
+
+
+def move_hold(d: ManagerDraft, by: int) -> None:
+    """The clock was set: the hold lasts as long as it was meant to."""
+    if d.state.hold_until:
+        d.hold_until(max(d.state.hold_until + by, 1))
 
 
 def ask_report(d: ManagerDraft, agent: str) -> None:

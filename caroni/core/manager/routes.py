@@ -35,7 +35,7 @@ from caroni.core.messages import (
     WorkFlowRetry,
     WorkFlowStatusRequest,
 )
-from caroni.core.rows import Job, Offer, Orphan, Request, Row, Step, Workflow
+from caroni.core.rows import Job, JobKey, Offer, Orphan, Request, Row, Step, Workflow
 from caroni.core.states import RequestState
 
 #: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
@@ -79,17 +79,16 @@ def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
             key = (sender, m.job_uuid)
             offer = state.get(Offer, (sender, m.offer_uuid))
             if offer is None:
-                return [(Offer, (sender, m.offer_uuid)), (Job, key)]
+                return [(Offer, (sender, m.offer_uuid)), *_job(state, key)]
             request = state.get(Request, offer.request_uuid)
             if request is None:
-                return [(Request, offer.request_uuid), (Job, key)]
+                return [(Request, offer.request_uuid), *_job(state, key)]
             step = state.get(Step, (request.workflow_uuid, request.step_index))
             return _absent(state, (Job, key)) if step is not None and key in step.jobs else []
         case JobStatusUpdate() | JobDataAvailable():
-            return _absent(state, (Job, (sender, m.job_uuid)))
+            return _job(state, (sender, m.job_uuid))
         case JobReport():
-            keys = [(sender, entry.job_uuid) for entry in m.jobs]
-            return [need for key in keys for need in _absent(state, (Job, key))]
+            return [need for entry in m.jobs for need in _job(state, (sender, entry.job_uuid))]
         case WorkFlowCreate():
             key = (sender, m.submit_uuid)
             return [(Workflow, key)] if m.submit_uuid and key not in state.submits else []
@@ -99,6 +98,13 @@ def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
             return _absent(state, (Workflow, m.workflow_uuid)) if m.workflow_uuid else []
         case _:
             return []
+
+
+def _job(state: ManagerState, key: JobKey) -> list[Need]:
+    """A job; after a restore it may be one that was given a row as a stranger."""
+    if key in state.tables[Job]:
+        return []
+    return [(Job, key), *(_absent(state, (Orphan, key)) if state.hold_until else [])]
 
 
 def _absent(state: ManagerState, need: Need) -> list[Need]:
@@ -141,6 +147,7 @@ def happened(d: ManagerDraft, event: Unheard | Unreachable | Started | ClockJump
         case ClockJumped():
             d.state.started_at = d.now  # the grace begins again: nothing that was silent has been so for long
             on_clock_jumped(d, event)
+            restore.move_hold(d, event.by)
 
 
 def fire(d: ManagerDraft, row_type: type[Row], key: Hashable) -> None:

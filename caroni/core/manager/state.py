@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from caroni.core.draft import Action, Draft, State
+from caroni.core.draft import Action, Dice, Draft, Mark, State
 from caroni.core.messages import JobStatus
 from caroni.core.plan import DAY, HOUR, MINUTE, SECOND, Plan, PlanStep
 from caroni.core.rows import (
@@ -237,6 +237,20 @@ class ManagerDraft(Draft):
 
     state: ManagerState
 
+    def __init__(self, state: ManagerState, now: int, dice: Dice) -> None:
+        super().__init__(state, now, dice)
+        self._hold_before = state.hold_until
+
+    def hold_until(self, instant: int) -> None:
+        """Let the hold after a restore end then; undone with the rest."""
+        self.state.hold_until = instant
+        self.facts.append(("hold_until", str(instant)))
+
+    def rollback(self, mark: Mark | None = None) -> None:
+        super().rollback(mark)
+        said = [value for name, value in self.facts if name == "hold_until"]
+        self.state.hold_until = int(said[-1]) if said else self._hold_before
+
     @property
     def settings(self) -> ManagerSettings:
         """The manager's settings."""
@@ -290,9 +304,10 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
                 continue
             step = state.get(Step, (request.workflow_uuid, request.step_index))
             if step is None or step.state in _ENDED_STEP:
-                gone.append((Request, request.key))
-                gone.extend((Offer, offer) for offer in request.offers)
+                gone.extend(_request_parts(request))
                 ended.add(request.workflow_uuid)
+            elif request.state in _FRUITLESS_REQUEST and step.request_uuid != request.request_uuid:
+                gone.extend(_request_parts(request))
         elif kind is Offer:
             offer = cast("Offer", row)
             if offer.state in _CLOSED_OFFER and not _is_open(state.get(Request, offer.request_uuid)):
@@ -311,11 +326,16 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
 
 _ENDED_STEP = frozenset({StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED})
 _ENDED_JOB = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.KILLED})
+_FRUITLESS_REQUEST = frozenset({RequestState.DEAD, RequestState.WITHDRAWN})
 _CLOSED_OFFER = frozenset({OfferState.REJECTED, OfferState.EXPIRED, OfferState.GONE})
 
 
 def _is_open(request: Request | None) -> bool:
     return request is not None and request.state in OPEN_REQUEST
+
+
+def _request_parts(request: Request) -> list[tuple[type[Row], object]]:
+    return [(Request, request.key), *((Offer, offer) for offer in request.offers)]
 
 
 def _is_settled(job: Job) -> bool:
@@ -335,6 +355,10 @@ def _job_parts(state: ManagerState, step: Step | None, job: Job) -> list[tuple[t
 
 def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], object]]:
     gone: list[tuple[type[Row], object]] = []
+    # a request that led to no job: an at-most-once step was held because of a restore
+    current = state.get(Request, step.request_uuid)
+    if current is not None and current.state in _FRUITLESS_REQUEST:
+        gone.extend(_request_parts(current))
     for key in step.jobs:
         job = state.get(Job, key)
         if job is None or not _is_settled(job):
@@ -342,8 +366,7 @@ def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], ob
         gone.extend(_job_parts(state, step, job))
         request = state.get(Request, job.request_uuid)
         if request is not None and request.state not in OPEN_REQUEST:
-            gone.append((Request, request.key))
-            gone.extend((Offer, offer) for offer in request.offers)
+            gone.extend(_request_parts(request))
     return gone
 
 
