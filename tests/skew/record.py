@@ -49,7 +49,7 @@ from caroni.core.agent.state import ENDED
 from caroni.core.messages import JobFulfillmentRequest, JobKill, WorkFlowPause
 from caroni.core.plan import Plan, PlanInput, PlanStep, WorkflowInput, WorkflowOutput
 from caroni.core.rows import AgentJob
-from caroni.core.states import JobState
+from caroni.core.states import AgentJobState
 from caroni.daemon import embedded
 from caroni.daemon.bus.faults import Faults
 from caroni.daemon.ports import Bus, Publish
@@ -165,11 +165,11 @@ async def record_databases(directory: Path, out: Path) -> dict[str, Any]:
         await submit(name, "slow")
     await submit("unserved", "unserved")
 
-    def jobs(*states: JobState) -> list[AgentJob]:
+    def jobs(*states: AgentJobState) -> list[AgentJob]:
         rows = cast("Iterable[AgentJob]", agent.role.state.tables[AgentJob].values())
         return [job for job in rows if job.state in states]
 
-    await until("two running jobs", lambda: len(jobs(JobState.RUNNING)) == 2)
+    await until("two running jobs", lambda: len(jobs(AgentJobState.RUNNING)) == 2)
     await until("an empty outbox", lambda: not manager.outbox.unsent and not agent.outbox.unsent)
     await publish_trouble(federation, submitter._bus)
     await until(
@@ -181,10 +181,10 @@ async def record_databases(directory: Path, out: Path) -> dict[str, Any]:
     federation.broker.route(last_words(federation))
     await submitter.close()
     (directory / "gate-untold").touch()
-    await until("a job that ended", lambda: len(jobs(JobState.RUNNING)) == 1)
+    await until("a job that ended", lambda: len(jobs(AgentJobState.RUNNING)) == 1)
     await until("an untold end", lambda: agent.outbox.unsent)
     await until("an unsent request", lambda: manager.outbox.unsent)
-    running = jobs(JobState.RUNNING)
+    running = jobs(AgentJobState.RUNNING)
     assert not [job for job in running if job.state in ENDED]
     await agent.stop()
     await manager.stop()

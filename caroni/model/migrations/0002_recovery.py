@@ -75,51 +75,51 @@ class Migration(migrations.Migration):
         ops.AddField(
             model_name="JobTable",
             name="kill_asked_at",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="JobTable",
             name="kill_info",
-            field=fields.TextField(default="", unique=False),
+            field=fields.TextField(db_default="", unique=False),
         ),
         ops.AddField(
             model_name="JobTable",
             name="pause_wanted",
-            field=fields.BooleanField(default=False),
+            field=fields.BooleanField(db_default=False),
         ),
         ops.AddField(
             model_name="PeerTable",
             name="gaps",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="PeerTable",
             name="presence",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="PeerTable",
             name="report_asked_at",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="PeerTable",
             name="reported_at",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="PeerTable",
             name="rolled_back_at",
-            field=fields.BigIntField(default=0),
+            field=fields.BigIntField(db_default=0),
         ),
         ops.AddField(
             model_name="RequestTable",
             name="warned",
-            field=fields.BooleanField(default=False),
+            field=fields.BooleanField(db_default=False),
         ),
         ops.AddField(
             model_name="StepTable",
             name="doubtful",
-            field=fields.BooleanField(default=False),
+            field=fields.BooleanField(db_default=False),
         ),
     ]
