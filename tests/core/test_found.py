@@ -1,96 +1,157 @@
-"""What simulated histories have found, one table row each, so that it is not found again."""
+"""What an agent with an old database finds in its spool, state by state: taken up again, never twice."""
 
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
-from caroni.core.agent.state import SignalJob, SignalKind
-from caroni.core.commands import PauseJob, ResumeJob
+from caroni.core.agent.state import FoundJob, JobsFound, StartJob
+from caroni.core.agent.state import Started as AgentStarted
+from caroni.core.draft import RenewStream
 from caroni.core.ids import job_uuid_of
 from caroni.core.messages import (
-    JobDataAvailable,
+    JobAccepted,
+    JobFulfillmentOfferReject,
     JobKill,
     JobPause,
+    JobReport,
+    JobReportRequest,
     JobResume,
     JobStatus,
-    JobStatusRequest,
     JobStatusUpdate,
-    OnFailure,
-    Reserve,
 )
-from caroni.core.plan import MINUTE
-from caroni.core.states import AgentJobState, JobState, StepState, WorkflowState
-from tests.core.build import AGENT, MANAGER, AgentSide, ManagerSide, plan, step
+from caroni.core.plan import DAY, HOUR
+from caroni.core.rows import AgentInput, AgentJob
+from caroni.core.states import AgentJobState, AgentOfferState
+from tests.core.build import JOB_TYPES, MANAGER, OTHER_MANAGER, AgentSide
 
-ONE = b"o" * 16
-FIRST = (AGENT, job_uuid_of(ONE))
-
-
-@pytest.fixture
-def m() -> ManagerSide:
-    return ManagerSide()
+OFFER, REQUEST = b"o" * 16, b"r" * 16
 
 
 @pytest.fixture
 def a() -> AgentSide:
-    return AgentSide()
+    return AgentSide(slots=10)
 
 
-def test_a_pause_that_comes_after_the_resume_that_followed_it(m: ManagerSide) -> None:
-    m.running()
-    m.command(PauseJob(peer=AGENT, job_uuid=FIRST[1])).only(JobPause)
-    m.command(ResumeJob(peer=AGENT, job_uuid=FIRST[1])).only(JobResume)
-    assert m.status(JobStatus.PAUSED).of(JobResume), "nobody wants it suspended"
-    assert m.wait(2 * MINUTE).of(JobResume), "and if that is lost, it is said again instead of a question"
-    m.status(JobStatus.RUNNING)
-    assert not m.wait(2 * MINUTE).of(JobResume)
+def found(offer: bytes = OFFER, manager: str = MANAGER, **more: object) -> FoundJob:
+    fields: dict[str, object] = {
+        "key": (manager, job_uuid_of(offer)),
+        "offer_uuid": offer,
+        "request_uuid": REQUEST,
+        "job_type": "t",
+        "parameters": ("a",),
+        "attempt": 3,
+        "max_runtime": HOUR,
+    }
+    return FoundJob(**{**fields, **more})  # type: ignore[arg-type]
 
 
-def test_a_pause_that_was_lost_is_said_again(m: ManagerSide) -> None:
-    m.running()
-    m.command(PauseJob(peer=AGENT, job_uuid=FIRST[1])).only(JobPause)
-    said = m.wait(2 * MINUTE)
-    assert said.of(JobPause)
-    assert not said.of(JobStatusRequest)
-    m.status(JobStatus.PAUSED)
-    assert m.wait(4 * MINUTE).of(JobStatusRequest)
-    assert m.job().state is JobState.PAUSED
+def test_a_job_that_is_not_known_is_taken_up_and_reported_in_a_new_stream(a: AgentSide) -> None:
+    said = a.happens(JobsFound(jobs=(found(),)))
+    job = a.job(OFFER)
+    assert (job.state, job.missing, job.attempt, job.max_runtime) == (AgentJobState.STARTING, 0, 3, HOUR)
+    assert a.offer_row(OFFER).state is AgentOfferState.ACCEPTED
+    assert len(said.act(RenewStream)) == 1
+    assert not said.act(StartJob), "its executor has it already"
+    assert said.only(JobStatusUpdate).job_status is JobStatus.QUEUED
+    assert "job_found" in said.notes
+    assert a.started(OFFER).only(JobStatusUpdate).job_status is JobStatus.RUNNING
+    ended = a.exited(OFFER).of(JobStatusUpdate)[-1]
+    assert (ended.job_status, ended.attempt) == (JobStatus.COMPLETED, 3)
+    assert a.wait(DAY).of(JobStatusUpdate), "until it is released"
 
 
-def test_an_agents_operator_is_not_overruled_by_a_manager_that_wants_nothing(a: AgentSide) -> None:
-    offer = a.running()
-    key = {"peer": MANAGER, "job_uuid": job_uuid_of(offer)}
-    a.command(PauseJob(**key))
-    said = a.say(JobResume(job_uuid=key["job_uuid"]), MANAGER)
-    assert not said.act(SignalJob)
+def test_a_restore_that_the_operator_tells_of_renews_the_stream_once(a: AgentSide) -> None:
+    def both(draft: object) -> None:
+        a.routes().happened(draft, AgentStarted(put_back=True))
+        a.routes().happened(draft, JobsFound(jobs=(found(), found(b"p" * 16, OTHER_MANAGER))))
+
+    said = a.unit(both)
+    assert len(said.act(RenewStream)) == 1
+    assert said.kinds == ["JobStatusUpdate", "JobStatusUpdate"]
+
+
+def test_a_job_that_has_not_begun_brings_its_inputs(a: AgentSide) -> None:
+    a.happens(JobsFound(jobs=(found(inputs={"a": "1", "undeclared": "2"}),)))
+    assert a.row(AgentInput, (*a.job(OFFER).key, "a")).value == "1"
+    assert a.state.get(AgentInput, (*a.job(OFFER).key, "undeclared")) is None
+
+
+def test_a_suspended_job_is_known_to_be_suspended(a: AgentSide) -> None:
+    a.job_types["t"] = replace(JOB_TYPES["t"], stop_after=2 * HOUR)
+    said = a.happens(JobsFound(jobs=(found(paused=True),)))
     assert said.only(JobStatusUpdate).job_status is JobStatus.PAUSED
-    assert "operator" in said.only(JobStatusUpdate).status_info
-    assert a.command(ResumeJob(**key)).act(SignalJob)[0].kind is SignalKind.RESUME
-    a.say(JobPause(job_uuid=key["job_uuid"]), MANAGER)
-    assert a.job(offer).state is AgentJobState.PAUSED
-    said = a.say(JobResume(job_uuid=key["job_uuid"]), MANAGER)
-    assert [s.kind for s in said.act(SignalJob)] == [SignalKind.RESUME], (
-        "this time it was the manager's pause"
-    )
+    assert a.job(OFFER).due > a.now, "its manager may be silent for good"
+    assert not a.started(OFFER).sent, "it is not running because its supervisor is"
+    a.say(JobResume(job_uuid=job_uuid_of(OFFER)), MANAGER)
+    assert a.job(OFFER).state is AgentJobState.RUNNING
 
 
-def test_an_agent_that_was_put_back_gets_the_inputs_again(m: ManagerSide) -> None:
-    m.running()
-    said = m.status(JobStatus.PENDING, stream=2, seq=1)
-    assert said.of(JobDataAvailable)
-    assert m.job().state is JobState.RUNNING, "what is known of it stands"
-    assert m.status(JobStatus.PENDING, stream=2, seq=1).of(JobDataAvailable), "the first may be lost"
+@pytest.mark.parametrize("state", ["pending", "queued"])
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_row_that_says_it_never_started(a: AgentSide, state: str, paused: bool) -> None:
+    if state == "queued":
+        a.settings = replace(a.settings, slots=1)
+        a.state = a.fresh(())
+        a.running(b"0" * 16, by=OTHER_MANAGER)
+    offer = a.pending() if state == "pending" else a.starting()
+    before = a.job(offer)
+    assert before.state == state
+    a.state.settings = a.settings = replace(a.settings, slots=10)
+    said = a.happens(JobsFound(jobs=(found(offer, paused=paused, parameters=("a",)),)))
+    job = a.job(offer)
+    assert job.state is (AgentJobState.PAUSED if paused else AgentJobState.STARTING)
+    assert (job.missing, job.seq > before.seq, job.due) == (0, True, 0)
+    assert not said.act(StartJob)
+    assert said.act(RenewStream)
+    a.data(offer)
+    if not paused:
+        a.started(offer)
+    a.exited(offer)
+    assert a.job(offer).state is AgentJobState.COMPLETED
 
 
-def test_a_failing_workflow_stops_a_reserved_job_that_can_never_begin() -> None:
-    m = ManagerSide({"chain": plan(step("first", max_attempts=1), step("second", "first/out"))})
-    m.submit("chain", on_failure=OnFailure.DRAIN, reserve=Reserve.ALL)
-    for name, offer in (("first", ONE), ("second", b"p" * 16)):
-        m.offer(offer, name=name)
-        m.accepted(offer)
-    m.status(JobStatus.RUNNING, FIRST)
-    said = m.fails(FIRST)
-    assert said.of(JobKill)[0].job_uuid == job_uuid_of(b"p" * 16)
-    m.status(JobStatus.KILLED, (AGENT, job_uuid_of(b"p" * 16)))
-    assert m.step("second").state is StepState.CANCELLED
-    assert m.workflow.state is WorkflowState.FAILED
+@pytest.mark.parametrize("state", ["starting", "running", "paused", "killing", "completed", "tombstone"])
+def test_a_row_that_knows_better_stays(a: AgentSide, state: str) -> None:
+    offer = OFFER
+    if state == "tombstone":
+        a.say(JobKill(job_uuid=job_uuid_of(offer)), MANAGER)
+    elif state == "completed":
+        offer = a.completed()
+    else:
+        offer = a.starting() if state == "starting" else a.running()
+        for name, message in (("paused", JobPause), ("killing", JobKill)):
+            if state == name:
+                a.say(message(job_uuid=job_uuid_of(offer)), MANAGER)
+    before = a.row(AgentJob, (MANAGER, job_uuid_of(offer)))
+    said = a.happens(JobsFound(jobs=(found(offer, inputs={"a": "9"}),)))
+    assert not said.sent
+    assert not said.acts
+    assert a.row(AgentJob, before.key) == before
+
+
+@pytest.mark.parametrize("state", ["open", "expired", "rejected"])
+def test_an_offer_whose_acceptance_was_forgotten(a: AgentSide, state: str) -> None:
+    offer = a.offered()
+    if state == "expired":
+        a.wait(2 * HOUR)
+    elif state == "rejected":
+        a.say(JobFulfillmentOfferReject(request_uuid=REQUEST, offer_uuid=offer), MANAGER)
+    assert a.offer_row(offer).state == state
+    a.happens(JobsFound(jobs=(found(offer),)))
+    assert a.job(offer).state is AgentJobState.STARTING
+    if state != "rejected":  # a sink; the job is there all the same
+        assert a.offer_row(offer).state is AgentOfferState.ACCEPTED
+        assert a.accept(offer).only(JobAccepted).job_uuid == job_uuid_of(offer)
+
+
+def test_nothing_is_found(a: AgentSide) -> None:
+    said = a.happens(JobsFound(jobs=()))
+    assert not said.acts
+    assert not said.changed
+
+
+def test_a_full_report_has_it(a: AgentSide) -> None:
+    a.happens(JobsFound(jobs=(found(),)))
+    report = a.say(JobReportRequest(report_uuid=b"q" * 16), MANAGER).only(JobReport)
+    assert [entry.job_uuid for entry in report.jobs] == [job_uuid_of(OFFER)]

@@ -7,7 +7,15 @@ from typing import Any
 
 from caroni.core import peers
 from caroni.core.agent import availability, jobs, offers, operator
-from caroni.core.agent.state import AgentDraft, AgentState, Connected, JobExited, JobStarted, Started
+from caroni.core.agent.state import (
+    AgentDraft,
+    AgentState,
+    Connected,
+    JobExited,
+    JobsFound,
+    JobStarted,
+    Started,
+)
 from caroni.core.clockjump import ClockJumped, on_clock_jumped
 from caroni.core.commands import AgentCommand
 from caroni.core.draft import Origin
@@ -102,13 +110,17 @@ def operate(d: AgentDraft, command: AgentCommand) -> dict[str, Any]:
     return operator.operate(d, command)
 
 
-def happened(d: AgentDraft, event: JobStarted | JobExited | Started | Connected | ClockJumped) -> None:
+def happened(
+    d: AgentDraft, event: JobStarted | JobExited | JobsFound | Started | Connected | ClockJumped
+) -> None:
     """Take what the executor reports, and what happens to this process."""
     match event:
         case JobStarted():
             jobs.on_started(d, event)
         case JobExited():
             jobs.on_exited(d, event)
+        case JobsFound():
+            jobs.on_found(d, event)
         case Started():
             availability.on_started(d, event)
         case Connected():

@@ -168,6 +168,32 @@ class Connected(msgspec.Struct, frozen=True, kw_only=True):
     """The broker is in reach (again)."""
 
 
+class FoundJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that has files of this agent's own making, but no row here, or one that says it never started."""
+
+    key: JobKey
+    offer_uuid: bytes
+    request_uuid: bytes
+    job_type: str
+    job_type_version: str = ""
+    definition_revision: int = 0
+    parameters: tuple[str, ...] = ()
+    attempt: int = 0
+    max_runtime: int = 0
+    #: those of a job that has not begun
+    inputs: dict[str, Json] = {}
+    paused: bool = False
+
+
+class JobsFound(msgspec.Struct, frozen=True, kw_only=True):
+    """This database is older than what its agent has done: these jobs were begun after it was copied.
+
+    Their executor looks after them at the same time, and says what becomes of each.
+    """
+
+    jobs: tuple[FoundJob, ...]
+
+
 class JobStarted(msgspec.Struct, frozen=True, kw_only=True):
     """The executor says: the process runs."""
 
