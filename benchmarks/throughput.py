@@ -1,7 +1,7 @@
-"""Steps a second through manager, RabbitMQ and agent: no-op jobs, bash jobs, latency, growth.
+"""Steps a second through manager, RabbitMQ and agent: no-op jobs, bash jobs, latency, growth, restart.
 
-``python -m benchmarks.throughput [noop] [bash] [latency] [growth]`` prints one JSON object a line. The
-reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in turn
+``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart]`` prints one JSON object a
+line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in turn
 with it in the same run.
 """
 
@@ -13,12 +13,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bare_exchange import bare_exchange
 from benchmarks.broker import broker
 from benchmarks.federation import Federation, federation
+from benchmarks.restart import measure as measure_restart
 from benchmarks.workflows import BASH, NOOP, TEXT, chain3, independent
 from caroni import logs
 
@@ -114,9 +116,27 @@ async def growth(url: str, directory: Path) -> None:
             )
 
 
+async def restart(url: str, directory: Path) -> None:
+    """(e) a manager with 10,000 open steps: seconds from the start of its process to its first answer."""
+    for line in await measure_restart(url, directory):
+        show(**line)
+
+
 def main() -> None:
     """Run what is named, or everything."""
-    known = {"noop": noop, "bash": bash, "latency": latency, "growth": growth}
+    known: dict[str, Callable[[str, Path], Coroutine[Any, Any, None]]] = {
+        "noop": noop,
+        "bash": bash,
+        "latency": latency,
+        "growth": growth,
+        "restart": restart,
+    }
+        "noop": noop,
+        "bash": bash,
+        "latency": latency,
+        "growth": growth,
+        "restart": restart,
+    }
     wanted = sys.argv[1:] or list(known)
     logs.configure("warning", "human", sys.stderr)  # stdout is for the figures
     with broker() as url:

@@ -16,6 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+import aio_pika
+import aio_pika.exceptions
+
 from caroni.wire.topics import short_id
 from tests.acceptance.site import Site
 from tests.chaos.books import Books
@@ -72,6 +75,8 @@ class Arena:
         self.locks = {name: asyncio.Lock() for name in DAEMONS}
         #: the fault point that a running daemon will die at
         self.armed: dict[str, str] = {}
+        #: those that are killed and stopped
+        self.victims: tuple[str, ...] = DAEMONS
         #: ends that nobody meant
         self.breaks: list[str] = []
         self._excused: dict[str, float] = {}
@@ -191,10 +196,24 @@ class Arena:
         with contextlib.suppress(OSError, KeyError):
             os.kill(self.site.pid(name), number)
 
-    def queue(self, name: str) -> str:
-        """The name of a daemon's control queue."""
-        role = "manager" if name in MANAGERS else "agent"
-        return f"caroni.{role}.{short_id(self.site.uri(name))}.ctl"
+    def queues(self, name: str) -> tuple[str, str]:
+        """The names of a daemon's control queue and of its queue for broadcasts."""
+        role, other = ("manager", "presence") if name in MANAGERS else ("agent", "cfp")
+        stem = f"caroni.{role}.{short_id(self.site.uri(name))}"
+        return f"{stem}.ctl", f"{stem}.{other}"
+
+    async def depths(self) -> dict[str, int]:
+        """Messages that wait in each daemon's queues; nothing of those that the broker does not tell."""
+        found: dict[str, int] = {}
+        with contextlib.suppress(OSError, TimeoutError, aio_pika.exceptions.AMQPError):
+            async with asyncio.timeout(8), await aio_pika.connect(self.site.url) as connection:
+                for name in DAEMONS:
+                    async with connection.channel() as channel:
+                        for queue in self.queues(name):
+                            declared = await channel.declare_queue(queue, passive=True)
+                            count = declared.declaration_result.message_count or 0
+                            found[name] = found.get(name, 0) + count
+        return found
 
     def excuse(self, name: str) -> None:
         """This daemon's database or disk is away: it may end for want of it."""

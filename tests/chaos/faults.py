@@ -56,7 +56,7 @@ async def queue_deleted(arena: Arena, dice: random.Random) -> None:
     name = dice.choice(DAEMONS)
     arena.journal.fault("queues deleted", name)
     with contextlib.suppress(ServiceFailed):  # after a kill its owner may not have declared it yet
-        await asyncio.to_thread(arena.node.control, "delete_queue", arena.queue(name), "-p", arena.vhost)
+        await asyncio.to_thread(arena.node.control, "delete_queue", arena.queues(name)[0], "-p", arena.vhost)
 
 
 async def memory_alarm(arena: Arena, dice: random.Random) -> None:
@@ -87,7 +87,7 @@ async def postgresql_kill(arena: Arena, dice: random.Random) -> None:
 
 async def daemon_kill(arena: Arena, dice: random.Random) -> None:
     """``kill -9`` at any moment."""
-    name, away = dice.choice(DAEMONS), dice.choice((0.0, 0.0, dice.uniform(0.0, 3.0)))
+    name, away = dice.choice(arena.victims), dice.choice((0.0, 0.0, dice.uniform(0.0, 3.0)))
     async with arena.locks[name]:
         arena.journal.fault("SIGKILL at random", f"{name}, away for {away:.1f} s")
         await arena.kill(name)
@@ -97,7 +97,7 @@ async def daemon_kill(arena: Arena, dice: random.Random) -> None:
 
 async def daemon_trap(arena: Arena, dice: random.Random) -> None:
     """``kill -9``, and a start with a point at which it kills itself."""
-    name = dice.choice(DAEMONS)
+    name = dice.choice(arena.victims)
     points = [point for point in POINTS if name in AGENTS or point not in AGENT_ONLY]
     point = dice.choice(points)
     fault = f"{point}:{dice.randint(1, POINTS[point])}"
@@ -109,7 +109,7 @@ async def daemon_trap(arena: Arena, dice: random.Random) -> None:
 
 async def daemon_stop(arena: Arena, dice: random.Random) -> None:
     """SIGSTOP for longer than the heartbeat: its broker and its peers take it for dead."""
-    name, seconds = dice.choice(DAEMONS), dice.uniform(*LONG)
+    name, seconds = dice.choice(arena.victims), dice.uniform(*LONG)
     async with arena.locks[name]:
         arena.journal.fault("daemon SIGSTOPs", f"{name} for {seconds:.1f} s")
         arena.signal(name, signal.SIGSTOP)
@@ -121,7 +121,7 @@ async def daemon_stop(arena: Arena, dice: random.Random) -> None:
 
 async def daemon_restart(arena: Arena, dice: random.Random) -> None:
     """What a supervisor does at an update: SIGTERM and a start."""
-    name = dice.choice(DAEMONS)
+    name = dice.choice(arena.victims)
     async with arena.locks[name]:
         arena.journal.fault("daemon restarts", name)
         await arena.terminate(name)
@@ -130,7 +130,7 @@ async def daemon_restart(arena: Arena, dice: random.Random) -> None:
 
 async def launcher_kill(arena: Arena, dice: random.Random) -> None:
     """``kill -9`` of the process through which an agent starts jobs."""
-    name = dice.choice(AGENTS)
+    name = dice.choice([one for one in AGENTS if one in arena.victims])
     arena.journal.fault("launcher SIGKILLs", name)
     with contextlib.suppress(psutil.Error, KeyError):
         for child in psutil.Process(arena.site.pid(name)).children():

@@ -17,6 +17,8 @@ class Journal:
         self._began = time.monotonic()
         self.counts: Counter[str] = Counter()
         self.lines: list[str] = []
+        #: of the faults, seconds
+        self.times: list[float] = []
         self._echo = echo
 
     def start(self) -> None:
@@ -36,6 +38,7 @@ class Journal:
     def fault(self, kind: str, detail: str = "") -> None:
         """A fault begins."""
         self.counts[kind] += 1
+        self.times.append(self.seconds)
         self.say(f"{kind} {detail}".rstrip())
 
     def say(self, text: str) -> None:

@@ -33,12 +33,13 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
 
 
-async def settle(arena: Arena, load: Load, seconds: float) -> None:
-    """Wait until everything has ended and come to rest; what has not by then the oracle will name."""
+async def settle(arena: Arena, load: Load, seconds: float) -> list[str]:
+    """Wait until everything has ended and come to rest; gives what has not by then."""
     end = time.monotonic() + seconds
     await load.finish(seconds)
-    while await leftovers(arena) and time.monotonic() < end:  # noqa: ASYNC110 (others' processes)
+    while (left := await leftovers(arena)) and time.monotonic() < end:  # noqa: ASYNC110 (others' state)
         await asyncio.sleep(0.5)
+    return left
 
 
 async def leftovers(arena: Arena) -> list[str]:
@@ -69,6 +70,9 @@ async def leftovers(arena: Arena) -> list[str]:
                     found.append(f"{name} has {number} rows of {table} that are not done")
             except Unreadable as error:
                 found.append(str(error))
+    depths = await arena.depths()
+    found += [f"the broker tells nothing of {name}'s queues" for name in DAEMONS if name not in depths]
+    found += [f"{depth} messages wait in {name}'s queues" for name, depth in depths.items() if depth]
     if running := await asyncio.to_thread(live_jobs, arena.marks):
         found.append(f"{len(running)} jobs still run: {running[:SHOWN]}")
     return found
@@ -86,13 +90,13 @@ def live_jobs(marks: Path) -> list[str]:
     return sorted(job for job in found if (marks / job).exists())
 
 
-async def judge(arena: Arena, load: Load) -> Verdict:
-    """Everything, after :func:`settle`."""
+async def judge(arena: Arena, load: Load, left: list[str]) -> Verdict:
+    """Everything, after :func:`settle`, which gave what is ``left``."""
     verdict = Verdict()
     breaks = verdict.breaks
     breaks += arena.breaks + load.breaks
     breaks += [f"{name} is not alive" for name in DAEMONS if not arena.site.alive(name)]
-    breaks += await leftovers(arena)
+    breaks += left
     try:
         await _workflows(arena, load, verdict)
         await _starts(arena, verdict)

@@ -95,8 +95,8 @@ async def play(
     await faults()
     await load.stop()
     await arena.heal()
-    await settle(arena, load, deadline)
-    return await judge(arena, load)
+    left = await settle(arena, load, deadline)
+    return await judge(arena, load, left)
 
 
 def account(arena: Arena, verdict: Verdict, journal: Journal) -> str:
