@@ -1,8 +1,8 @@
 """Steps a second through manager, RabbitMQ and agent: no-op jobs, bash jobs, latency, growth, restart.
 
 ``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart]`` prints one JSON object a
-line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in turn
-with it in the same run.
+line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in
+turn with it in the same run.
 """
 
 from __future__ import annotations
@@ -125,12 +125,6 @@ async def restart(url: str, directory: Path) -> None:
 def main() -> None:
     """Run what is named, or everything."""
     known: dict[str, Callable[[str, Path], Coroutine[Any, Any, None]]] = {
-        "noop": noop,
-        "bash": bash,
-        "latency": latency,
-        "growth": growth,
-        "restart": restart,
-    }
         "noop": noop,
         "bash": bash,
         "latency": latency,
