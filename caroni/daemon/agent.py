@@ -19,10 +19,13 @@ from caroni.core.agent.state import (
     AgentSettings,
     AgentState,
     Announce,
+    FoundJob,
     JobExited,
+    JobsFound,
     JobStarted,
     JobType,
     Load,
+    RecoverJob,
     Refusal,
     SendLog,
     SignalJob,
@@ -41,13 +44,13 @@ from caroni.core.messages import (
     Message,
     PresenceState,
 )
-from caroni.core.rows import AgentInput, AgentJob, JobKey, Row
+from caroni.core.rows import AgentInput, AgentJob, AgentOffer, JobKey, Row
 from caroni.core.states import AgentJobState
 from caroni.daemon.ports import Clock
 from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken
 from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
-from caroni.execution.executor import Executor, JobOutcome, JobSpec
+from caroni.execution.executor import Executor, JobOutcome, JobSpec, KeepsFiles, SpooledJob
 from caroni.model.store import Store
 from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
 from caroni.plugins.manager import Plugins, StagingFailed
@@ -95,6 +98,7 @@ class AgentRole:
         executors: Mapping[str, Executor],
         stage_dir: Path,
         say: Say,
+        uri: str = "",
         log_tail: bool = False,
     ) -> None:
         self._store = store
@@ -105,6 +109,7 @@ class AgentRole:
         self._executors = executors
         self._stage_dir = stage_dir
         self._say = say
+        self._uri = uri
         self._log_tail = log_tail
         self._state = AgentState(settings, self._policy)
         self._active: dict[str, JobDefinition] = {}
@@ -141,7 +146,7 @@ class AgentRole:
         if self._worker is not None:
             # an unknown outcome: what was decided may be durable and was not begun; both may be asked twice
             jobs = list(cast("Iterable[AgentJob]", state.tables[AgentJob].values()))
-            self.act([StartJob(key=job.key) for job in jobs if job.state is AgentJobState.STARTING])
+            self.act([RecoverJob(key=job.key) for job in jobs if job.state is AgentJobState.STARTING])
             self.act([SignalJob(key=j.key, kind=_WISH[j.state]) for j in jobs if j.state in _WISH])
 
     async def load_definitions(self) -> bool:
@@ -267,19 +272,68 @@ class AgentRole:
         self._on_announce = announce
         for executor in self._executors.values():
             await executor.start(self)
+        await self._look_into_spool()
         jobs = [
             job
             for job in cast("Iterable[AgentJob]", self._state.tables[AgentJob].values())
             if job.state in STARTED
         ]
-        for name, specs in (await self._specs([job.key for job in jobs])).items():
-            await self._executors[name].recover(specs)
+        await self._recover([job.key for job in jobs])
         for job in jobs:
             # a wish may have been committed and not carried out
             kind = _WISH.get(job.state)
             if kind is not None:
                 await self._attempt(self._signal(SignalJob(key=job.key, kind=kind)))
         self._worker = asyncio.create_task(self._work())
+
+    async def _recover(self, keys: Sequence[JobKey]) -> None:
+        for name, specs in (await self._specs(keys)).items():
+            await self._executors[name].recover(specs)
+
+    async def _look_into_spool(self) -> None:
+        """Find jobs that were begun after this database was copied, or before it was lost."""
+        jobs: list[FoundJob] = []
+        for executor in self._executors.values():
+            if not isinstance(executor, KeepsFiles):
+                continue
+            stored = await executor.stored()
+            rows = await self._store.agent_jobs(stored)
+            unknown = [uuid for uuid in stored if rows.get(uuid, "queued") in ("pending", "queued")]
+            found = await executor.identify(unknown, self._uri) if unknown else []
+            jobs += [await self._found(job) for job in found]
+            left = {uuid for uuid in unknown if uuid not in rows} - {job.spec.job_uuid for job in found}
+            if left:
+                log.warning(
+                    "jobs in the spool cannot be identified: left alone",
+                    count=len(left),
+                    some=[uuid.hex() for uuid in sorted(left)[:5]],
+                )
+        if jobs:
+            offers = await self._store.load_slice([(AgentOffer, (j.key[0], j.offer_uuid)) for j in jobs])
+            tables = self._state.tables
+            self._state.load(row for row in offers if row.key not in tables[type(row)])
+            self._happen(JobsFound(jobs=tuple(jobs)))
+
+    async def _found(self, job: SpooledJob) -> FoundJob:
+        """Have the definition kept under some revision: another one may have its number by now."""
+        spec, definition = job.spec, job.spec.definition
+        revision = spec.definition_revision
+        row = await self._store.job_definition(definition.name, revision)
+        if row is None or decode_definition(row.body) != definition:
+            revision = await self._store.add_job_definition(definition_row(definition, self._clock.now()))
+        return FoundJob(
+            key=(spec.manager, spec.job_uuid),
+            offer_uuid=spec.offer_uuid,
+            request_uuid=spec.request_uuid,
+            job_type=definition.name,
+            job_type_version=definition.version,
+            definition_revision=revision,
+            parameters=spec.parameters,
+            attempt=spec.attempt,
+            max_runtime=spec.max_runtime,
+            inputs=spec.inputs,
+            paused=job.paused,
+        )
 
     def act(self, actions: Sequence[Action]) -> None:
         if actions:
@@ -292,6 +346,9 @@ class AgentRole:
             while not self._actions.empty():
                 actions += self._actions.get_nowait()
             starts: list[JobKey] = []
+            found = [action.key for action in actions if isinstance(action, RecoverJob)]
+            if found:
+                await self._attempt(self._recover(found))
             for action in actions:
                 if isinstance(action, StartJob):
                     starts.append(action.key)
@@ -352,6 +409,10 @@ class AgentRole:
                     inputs=self._inputs(job),
                     attempt=job.attempt,
                     max_runtime=job.max_runtime,
+                    agent=self._uri,
+                    offer_uuid=job.offer_uuid,
+                    definition_revision=job.definition_revision,
+                    parameters=job.parameters,
                 )
                 if stage and self._plugins.asks("stage_in"):
                     spec = await self._stage_in(spec)
@@ -502,10 +563,20 @@ class AgentRole:
             self._plugins.notify(event)
 
     async def sweep(self, older_than: int) -> None:
-        """Remove the files of jobs that were released before ``older_than`` (wall microseconds)."""
+        """Remove the files of jobs that were released before ``older_than`` (wall microseconds).
+
+        Files that belong to no job of this database go when they have not changed since then.
+        """
         released = await self._store.released_jobs(older_than)
         for executor in self._executors.values():
             await executor.forget(released)
+            if isinstance(executor, KeepsFiles):
+                stored = await executor.stored()
+                rows = await self._store.agent_jobs(stored)
+                stale = await executor.stale([uuid for uuid in stored if uuid not in rows], older_than)
+                if stale:
+                    log.info("files of jobs that nobody knows are removed", count=len(stale))
+                    await executor.forget(stale)
 
     async def close(self) -> None:
         """Stop working; jobs run on."""

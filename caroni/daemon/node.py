@@ -366,6 +366,7 @@ class AgentNode(Node):
                 executors=executors,
                 stage_dir=directory / "stage",
                 say=self.outbox.say,
+                uri=identity.uri,
                 log_tail=log_tail,
             )
         )

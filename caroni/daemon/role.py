@@ -25,6 +25,7 @@ _LOUD = frozenset(
     {
         "clock_jumped",
         "database_was_put_back",
+        "job_found",
         "job_failed",
         "orphan_job",
         "peer_was_put_back",

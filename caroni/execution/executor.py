@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,18 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     #: microseconds the requester grants, 0 = the definition's own limit; the smaller of both holds
     max_runtime: int = 0
+    #: who runs it, and what of its row is not above: kept with its files, so that it can be taken up again
+    agent: str = ""
+    offer_uuid: bytes = b""
+    definition_revision: int = 0
+    parameters: tuple[str, ...] = ()
+
+
+class SpooledJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that an executor has files of. ``paused``: it was suspended."""
+
+    spec: JobSpec
+    paused: bool = False
 
 
 class JobOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +130,23 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Stop serving; jobs run on and are found by ``recover``. No callback is called afterwards."""
+        ...
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """An executor whose jobs leave files, by which an agent with an old database finds them again."""
+
+    async def stored(self) -> list[bytes]:
+        """The jobs that have files here."""
+        ...
+
+    async def identify(self, job_uuids: Sequence[bytes], agent: str) -> list[SpooledJob]:
+        """What is known of these jobs; those that are not certainly this agent's are left out."""
+        ...
+
+    async def stale(self, job_uuids: Sequence[bytes], older_than: int) -> list[bytes]:
+        """Those of which nothing runs, and whose files have not changed since (wall microseconds)."""
         ...
 
 

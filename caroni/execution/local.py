@@ -20,9 +20,18 @@ import msgspec
 
 from caroni.core.messages import FailureClass
 from caroni.errors import ConfigError
-from caroni.execution import launcher, outputs, verdict
+from caroni.execution import found, launcher, outputs, verdict
 from caroni.execution.claims import Claim, Found, is_alive, kill_leftovers
-from caroni.execution.executor import Callbacks, JobOutcome, JobRefused, JobSpec, Signal, Stream, StreamPart
+from caroni.execution.executor import (
+    Callbacks,
+    JobOutcome,
+    JobRefused,
+    JobSpec,
+    Signal,
+    SpooledJob,
+    Stream,
+    StreamPart,
+)
 from caroni.execution.link import LauncherLink
 from caroni.execution.spool import Spool, SpoolSettings
 
@@ -372,6 +381,27 @@ class LocalExecutor:
     async def stored(self) -> list[bytes]:
         """The jobs that have a directory in the spool, those the daemon does not know among them."""
         return await asyncio.to_thread(self.spool.stored)
+
+    async def identify(self, job_uuids: Sequence[bytes], agent: str) -> list[SpooledJob]:
+        """What the spool tells of these jobs; those that are not certainly this agent's are left out."""
+
+        def look() -> list[SpooledJob]:
+            jobs = (found.identify(self.spool, uuid, agent) for uuid in job_uuids)
+            return [job for job in jobs if job is not None]
+
+        return await asyncio.to_thread(look)
+
+    async def stale(self, job_uuids: Sequence[bytes], older_than: int) -> list[bytes]:
+        """Those of which nothing runs, and whose files have not changed since (wall microseconds)."""
+
+        def look() -> list[bytes]:
+            return [
+                uuid
+                for uuid in job_uuids
+                if uuid not in self._jobs and found.is_stale(self.spool, uuid, older_than)
+            ]
+
+        return await asyncio.to_thread(look)
 
     async def tail(self, job_uuid: bytes, stream: Stream, offset: int, n: int) -> StreamPart:
         ended = job_uuid not in self._jobs

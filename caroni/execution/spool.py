@@ -167,7 +167,7 @@ class Spool:
                 return True
             with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
                 if (
-                    msgspec.json.decode(_read(f"{directory}/spec.json", 1 << 24), type=_Boot).boot
+                    msgspec.json.decode(read_file(f"{directory}/spec.json", 1 << 24), type=_Boot).boot
                     == self.boot
                 ):
                     return True
@@ -252,13 +252,15 @@ class Spool:
             "v": 1,
             "boot": self.boot,
             "manager": job.manager,
+            # enough to take the job up again if the database forgets it
+            "agent": job.agent,
+            "offer": job.offer_uuid.hex(),
             "request": job.request_uuid.hex(),
             "attempt": job.attempt,
-            "definition": {
-                "name": definition.name,
-                "version": definition.version,
-                "digest": definition.digest,
-            },
+            "max_runtime": job.max_runtime,
+            "revision": job.definition_revision,
+            "parameters": job.parameters,
+            "definition": msgspec.Raw(definition.canonical.encode()),
             "program": argv[0],
             "argv": argv,
             "env": self.environment(job, values, work),
@@ -323,7 +325,7 @@ class Spool:
     def claim_of(self, job_uuid: bytes) -> Claim | None:
         """The job's claim, if it has one. An unreadable one belongs to nobody alive."""
         try:
-            return msgspec.json.decode(_read(f"{self.directory(job_uuid)}/claim", 4096), type=Claim)
+            return msgspec.json.decode(read_file(f"{self.directory(job_uuid)}/claim", 4096), type=Claim)
         except FileNotFoundError:
             return None
         except (msgspec.MsgspecError, OSError):
@@ -333,7 +335,7 @@ class Spool:
         """How the job ended, if it has."""
         try:
             return msgspec.json.decode(
-                _read(f"{self.directory(job_uuid)}/exit.json", launcher.EXIT_RESERVE), type=ExitRecord
+                read_file(f"{self.directory(job_uuid)}/exit.json", launcher.EXIT_RESERVE), type=ExitRecord
             )
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
@@ -395,7 +397,12 @@ def quoted_name(name: str) -> str:
     return f'"{name}"'
 
 
-def _read(path: str, limit: int) -> bytes:
+def read_file(path: str, limit: int) -> bytes:
+    """The first ``limit`` bytes of a file; a link is not followed, a pipe not waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
     fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | os.O_NONBLOCK)
     try:
         return os.read(fd, limit)

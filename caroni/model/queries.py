@@ -16,6 +16,9 @@ from caroni.model.database import Database
 from caroni.model.mapping import escape, mapping
 from caroni.model.sql import quote
 
+#: ids in one question
+_MANY = 5000
+
 
 class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow and how many of its steps are in which state; ``rev`` is its last change."""
@@ -107,3 +110,14 @@ async def job_outputs(database: Database, workflow_uuid: bytes, limit: int, skip
         skip,
     )
     return [table.decode(record) for record in records]
+
+
+async def agent_jobs(database: Database, job_uuids: Sequence[bytes]) -> dict[bytes, str]:
+    """See :meth:`~caroni.model.store.Store.agent_jobs`."""
+    dialect = database.dialect
+    query = f"SELECT job_uuid, state FROM agent_job WHERE {dialect.any_of('job_uuid')}"
+    found: dict[bytes, str] = {}
+    for start in range(0, len(job_uuids), _MANY):
+        some = dialect.texts(uuid.hex() for uuid in job_uuids[start : start + _MANY])
+        found.update((bytes.fromhex(r[0]), str(r[1])) for r in await database.fetch(query, some))
+    return found

@@ -295,6 +295,10 @@ class Store:
         """
         return await retaining.released_jobs(self._database, older_than)
 
+    async def agent_jobs(self, job_uuids: Sequence[bytes]) -> dict[bytes, str]:
+        """The states of those of an agent's jobs that have a row."""
+        return await queries.agent_jobs(self._database, job_uuids)
+
     # --- retention -------------------------------------------------------------------------------
 
     async def prune(self, now: int, retention: Retention | None = None) -> Pruned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from caroni.core.agent.state import FoundJob, JobsFound, StartJob
+from caroni.core.agent.state import FoundJob, JobsFound, RecoverJob, StartJob
 from caroni.core.agent.state import Started as AgentStarted
 from caroni.core.draft import RenewStream
 from caroni.core.ids import job_uuid_of
@@ -52,7 +52,8 @@ def test_a_job_that_is_not_known_is_taken_up_and_reported_in_a_new_stream(a: Age
     assert (job.state, job.missing, job.attempt, job.max_runtime) == (AgentJobState.STARTING, 0, 3, HOUR)
     assert a.offer_row(OFFER).state is AgentOfferState.ACCEPTED
     assert len(said.act(RenewStream)) == 1
-    assert not said.act(StartJob), "its executor has it already"
+    assert [action.key for action in said.act(RecoverJob)] == [job.key]
+    assert not said.act(StartJob)
     assert said.only(JobStatusUpdate).job_status is JobStatus.QUEUED
     assert "job_found" in said.notes
     assert a.started(OFFER).only(JobStatusUpdate).job_status is JobStatus.RUNNING
@@ -102,6 +103,7 @@ def test_a_row_that_says_it_never_started(a: AgentSide, state: str, paused: bool
     job = a.job(offer)
     assert job.state is (AgentJobState.PAUSED if paused else AgentJobState.STARTING)
     assert (job.missing, job.seq > before.seq, job.due) == (0, True, 0)
+    assert said.act(RecoverJob)
     assert not said.act(StartJob)
     assert said.act(RenewStream)
     a.data(offer)

@@ -17,6 +17,7 @@ from caroni.core.agent.state import (
     JobExited,
     JobsFound,
     JobStarted,
+    RecoverJob,
     SendLog,
     SignalJob,
     SignalKind,
@@ -302,6 +303,7 @@ def on_found(d: AgentDraft, event: JobsFound) -> None:
         renew_stream(d)
     for job in taken:
         d.note("job_found", job=job.job_uuid, manager=job.manager, job_type=job.job_type)
+        d.act(RecoverJob(key=job.key))
         report(d, job)
 
 
@@ -517,7 +519,7 @@ def on_log_request(d: AgentDraft, origin: Origin, m: JobLogRequest) -> None:
 def on_report_request(d: AgentDraft, origin: Origin, m: JobReportRequest) -> None:
     """Tell how we stand; and learn whether we were put back."""
     if was_put_back(d, origin, m):
-        renew_stream(d)
+        renew_stream(d, m.seen_stream)
         d.note("database_was_put_back")
     report_all(d, origin.uri, m.report_uuid)
 

@@ -123,6 +123,12 @@ class StartJob(Action, frozen=True, kw_only=True):
     key: JobKey
 
 
+class RecoverJob(Action, frozen=True, kw_only=True):
+    """Find out what became of a job that was begun earlier, and start it only if it never was."""
+
+    key: JobKey
+
+
 class SignalKind(StrEnum):
     """What can be done to a process."""
 
@@ -186,10 +192,7 @@ class FoundJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobsFound(msgspec.Struct, frozen=True, kw_only=True):
-    """This database is older than what its agent has done: these jobs were begun after it was copied.
-
-    Their executor looks after them at the same time, and says what becomes of each.
-    """
+    """This database is older than what its agent has done: these jobs were begun after it was copied."""
 
     jobs: tuple[FoundJob, ...]
 
