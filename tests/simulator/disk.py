@@ -63,6 +63,10 @@ class Disk:
     async def _open(self, role: Role, before: Callable[[str], None]) -> Store:
         raise NotImplementedError
 
+    def erase(self) -> None:
+        """Another database is put in its place: an empty one, with the schema."""
+        raise NotImplementedError
+
     def kill(self) -> None:
         """The process is dead from this instant on; whatever its store still does has no effect."""
         raise NotImplementedError
@@ -90,7 +94,15 @@ class SqliteDisk(Disk):
         self._path = directory / "0.db"
         self._old: list[Path] = []
         self._log = 0
+        self._template = template
         shutil.copy(template, self._path)
+
+    def erase(self) -> None:
+        self.close()
+        self._lives += 1
+        self._old.append(self._path)
+        self._path = self._directory / f"{self._lives}.db"
+        shutil.copy(self._template, self._path)
 
     def close(self) -> None:
         super().close()
@@ -140,6 +152,10 @@ class PostgresDisk(Disk):
     def __init__(self, runner: asyncio.Runner, url: str) -> None:
         super().__init__(runner)
         self._url = url
+        self.erase()
+
+    def erase(self) -> None:
+        self.close()
         self.run(self._empty())
 
     async def _empty(self) -> None:

@@ -1,8 +1,8 @@
 """``python -m tests.simulator.histories FIRST COUNT``: seeded histories of nodes with real databases.
 
-Small worlds (one or two managers, two agents, at most 300 events), with the simulator's faults and deaths
-inside the store; ``CARONI_TEST_DB`` names the database. Prints progress, the transcript of a history that
-breaks, and the figures. The status is 1 if one broke. A single history (COUNT 1) is told whole.
+Small worlds (one or two managers, two agents, at most 300 events), with the simulator's faults and with
+deaths inside the store; ``CARONI_TEST_DB`` names the database. Prints progress, the transcript of a
+history that breaks, and the figures. The status is 1 if one broke. A single history (COUNT 1) is told whole.
 """
 
 from __future__ import annotations
@@ -24,111 +24,77 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from msgspec.structs import replace
-
-from caroni.core.agent.state import JobType
-from caroni.core.messages import OnFailure, Reserve, WorkFlowCancel, WorkFlowCreate
-from caroni.core.plan import HOUR, MINUTE, SECOND, Plan
-from caroni.core.rows import Workflow
+from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
 from caroni.model.schema import migrate
 from tests.services.postgres import PostgresCluster
 from tests.simulator.disk import PostgresRoom, Room, SqliteRoom
-from tests.simulator.scenario import HEALED, check, random_plan
+from tests.simulator.faults import Profile
+from tests.simulator.people import ROUNDS, Person, random_create
+from tests.simulator.plans import TYPES, job_types, random_plan
+from tests.simulator.rest import check
 from tests.simulator.stored import Stored, StoredAgentNode, StoredManagerNode, StoredWorld
-from tests.simulator.world import START, AgentNode, Node
+from tests.simulator.troubles import Troubles
+from tests.simulator.world import START
 
-#: events of a history, and how many of them the faults may last
-EVENTS = 300
-FAULTY_EVENTS = 120
+#: at most 300 events, less than half of them among faults
+TINY = Profile(
+    name="tiny",
+    faulty=40 * MINUTE,
+    faulty_events=120,
+    healed=20 * DAY,
+    max_events=300,
+    steps=2,
+    workflows=1,
+    delays=(1, 30, 300),
+    jobs=(1, 60, 600),
+    absences=(10, 300, 1800),
+    pause=8 * MINUTE,
+    poll_caps=(2 * HOUR,),
+    abandon_after=DAY,
+    input_timeout=3 * HOUR,
+    presences=(0,),
+)
 #: databases that a history needs at most
 NODES = 4
-TYPES = ("t0", "t1")
 #: transcripts shown, and lines of each
 SHOWN = 3
 TAIL = 200
 
 
-def build(seed: int, room: Room) -> StoredWorld:
-    """A small world: each of its events costs a few transactions."""
-    world = StoredWorld(seed, room)
+def build(seed: int, room: Room) -> tuple[StoredWorld, Troubles]:
+    """One or two managers and two agents: each of their events costs a few transactions."""
+    world = StoredWorld(seed, TINY, room)
     dice = world.dice
-    managers = [
-        StoredManagerNode(
-            world,
-            f"caroni://s/manager/m{number}",
-            {"p": _small_plan(world)},
-            window=dice.choice([0, 0, 2 * SECOND]),
-        )
-        for number in range(dice.choice([1, 1, 2]))
-    ]
-    kinds = {
-        name: JobType(
-            name=name,
-            version="1",
-            revision=1,
-            inputs={"a": "Any", "b": ["null", "string"]},
-            required=frozenset("a"),
-        )
-        for name in TYPES
-    }
+    managers = []
+    for number in range(dice.choice([1, 1, 2])):
+        plans = {"p": random_plan(dice, list(TYPES), TINY.steps)}
+        uri = f"caroni://s/manager/m{number}"
+        managers.append(StoredManagerNode(world, uri, plans, window=dice.choice([0, 0, 2 * SECOND])))
+    kinds = {**job_types(dice, 0), **job_types(dice, 1)}
     for number in range(2):
         StoredAgentNode(world, f"caroni://s/agent/a{number}", kinds)
     for node in world.nodes.values():
         node.start()
     for manager in managers:
-        for number in range(dice.choice([1, 1, 2]) if len(managers) == 1 else 1):
-            _submit_later(world, manager, number)
-    for node in list(world.nodes.values()):
-        _trouble_later(world, node)
-    return world
+        _submit(world, manager)
+    troubles = Troubles(world, START + TINY.faulty)
+    troubles.begin()
+    return world, troubles
 
 
-def _small_plan(world: StoredWorld) -> Plan:
-    plan = random_plan(world.dice, list(TYPES))
-    # a step only takes what earlier ones give
-    return replace(plan, steps=plan.steps[: world.dice.choice([1, 2, 3])])
-
-
-def _submit_later(world: StoredWorld, node: StoredManagerNode, number: int) -> None:
-    dice = world.dice
-    create = WorkFlowCreate(
-        template_name="p",
-        inputs={"start": f'"{node.uri}-{number}"'},
-        submit_uuid=dice.randbytes(16),
-        on_failure=dice.choice([OnFailure.DRAIN, OnFailure.KILL]),
-        reserve=dice.choice([Reserve.READY, Reserve.READY, Reserve.ALL]),
-    )
-
-    def submit() -> None:
-        if node.up:
-            node.happen(create)
-        else:  # the submitter asks again until he hears
-            world.at(world.now + MINUTE, submit)
-
-    def cancel() -> None:
-        for workflow in node.of(Workflow):
-            if workflow.submit_uuid == create.submit_uuid and node.up and not workflow.ended_at:
-                node.happen(WorkFlowCancel(workflow_uuid=workflow.workflow_uuid))
-
+def _submit(world: StoredWorld, node: StoredManagerNode) -> None:
+    dice, name = world.dice, node.uri.rpartition("/")[2].replace("m", "u")
+    person = Person(world, name, node.uri, random_create(world, node, 0))
+    world.trace.names.learn(person.create.submit_uuid, f"of {name}")
     when = START + int(dice.random() * 2 * MINUTE)
     for _ in range(dice.choice([1, 1, 2])):  # twice is one workflow
-        world.at(when, submit)
+        world.at(when, person.submit)
     if dice.random() < world.faults.cancel:
-        world.at(when + int(dice.random() * HOUR), cancel)
-
-
-def _trouble_later(world: StoredWorld, node: Node) -> None:
-    dice = world.dice
-
-    def trouble() -> None:
-        if dice.random() < world.faults.long_absence:
-            node.stop(int(dice.choice([10, 600, 4 * 3600]) * (0.5 + dice.random()) * SECOND))
-        elif isinstance(node, AgentNode) and dice.random() < world.faults.reboot:
-            node.reboot(int(60 * dice.random() * SECOND))
-
-    for _ in range(3):
-        world.at(START + int(dice.random() * HOUR), trouble)
+        world.at(when + int(dice.random() * HOUR), person.cancel)
+    if dice.random() < world.faults.steering:
+        world.at(when + int(dice.random() * HOUR), person.steer)
 
 
 def play(seed: int, room: Room, prepare: Callable[[StoredWorld], None] = lambda world: None) -> StoredWorld:
@@ -136,14 +102,18 @@ def play(seed: int, room: Room, prepare: Callable[[StoredWorld], None] = lambda 
 
     ``prepare`` may change the world before it begins.
     """
-    world = build(seed, room)
+    world, troubles = build(seed, room)
     prepare(world)
     nodes = [node for node in world.nodes.values() if isinstance(node, Stored)]
     try:
-        world.run(START + 6 * HOUR, FAULTY_EVENTS)
-        world.faults.heal()
+        world.run(START + TINY.faulty, TINY.faulty_events)
+        troubles.end()
         world.store_faults = 0.0
-        calm = world.run(START + HEALED, EVENTS)
+        people: list[Any] = [*troubles.managers.values(), *troubles.agents.values(), *world.people.values()]
+        for after in ROUNDS:
+            for one in people:
+                world.at(world.now + after, one.look_after)
+        calm = world.run(START + TINY.faulty + TINY.healed, TINY.max_events)
         for node in nodes:
             node.finish()
         world.figures["histories at rest" if calm else "histories cut short"] += 1
@@ -151,6 +121,7 @@ def play(seed: int, room: Room, prepare: Callable[[StoredWorld], None] = lambda 
             check(world)
     except Exception as error:
         world.violate(f"I11 {error!r}")
+        world.trace.lines.extend(traceback.format_exc().splitlines())
     finally:
         for node in nodes:
             node.disk.close()

@@ -10,15 +10,18 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
 
 from caroni.core.agent import routes as agent_routes
 from caroni.core.agent.state import AgentState
 from caroni.core.agent.state import evictable as agent_evictable
-from caroni.core.draft import Draft, State
+from caroni.core.commands import Command
+from caroni.core.draft import Draft, RenewStream, State
 from caroni.core.manager import routes as manager_routes
-from caroni.core.manager.state import ManagerState
+from caroni.core.manager.state import ManagerDraft, ManagerState
 from caroni.core.manager.state import evictable as manager_evictable
 from caroni.core.messages import Message
 from caroni.core.plan import DAY
@@ -26,20 +29,23 @@ from caroni.core.rows import AGENT_ROWS, MANAGER_ROWS, Row
 from caroni.daemon.outbox import ledger_item, routing_key
 from caroni.errors import TransientError
 from caroni.model.live import Live
-from caroni.model.mapping import mapping
 from caroni.model.store import Role, Store
-from caroni.model.unit import LedgerRow, OutboxRow, Sealed, Unit
-from caroni.wire.codec import decode, encode
+from caroni.model.unit import CommandDone, LedgerRow, OutboxRetry, OutboxRow, Sealed, Unit
 from tests.simulator.disk import Disk, Room
+from tests.simulator.equal import Held, held, unlike
+from tests.simulator.faults import Profile
+from tests.simulator.node import Durable
+from tests.simulator.words import name as short
 from tests.simulator.world import AgentNode, Crash, ManagerNode, Node, Posted, World
 
 Key = tuple[type[Row], Hashable]
+#: What has become of letters since the last unit: None if they have left.
+Marks = dict[bytes, Posted | None]
 
 #: What memory holds beside its rows and does not read back at a start: settings and what belongs to
-#: them, the shell's own, and hints whose loss costs a question. Everything else is an index of rows.
+#: them, what the shell sets, and hints whose loss costs a question. Everything else is made of rows.
 NOT_OF_ROWS = frozenset(
     {
-        # set by the shell
         "settings",
         "policy",
         "plans",
@@ -50,14 +56,10 @@ NOT_OF_ROWS = frozenset(
         "short_of",
         "own_stream",
         "next_sequence",
-        "hold_until",
-        # the rows themselves, and their timers
+        # the rows themselves and their timers are compared by their own
         "tables",
         "timers",
-        # hints
         "declined_busy",
-        "report_asked",
-        "reported",
     }
 )
 
@@ -69,8 +71,8 @@ class Killed(Exception):
 class StoredWorld(World):
     """A world whose nodes have databases."""
 
-    def __init__(self, seed: int, room: Room) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, profile: Profile, room: Room) -> None:
+        super().__init__(seed, profile)
         self.room = room
         # of its own, so that a history goes the same way on every database
         self.chance = random.Random(seed ^ 0x5EED)
@@ -78,30 +80,6 @@ class StoredWorld(World):
         self.store_faults = self.chance.choice([0.03, 0.1, 0.3])
         self.compare = self.chance.choice([0.1, 0.3, 1.0])
         self.figures: Counter[str] = Counter()
-
-
-@dataclass
-class Durable:
-    """What the database must hold, as far as the simulator's node does not know it already."""
-
-    letters: dict[bytes, Posted] = field(default_factory=dict)
-    numbers: dict[str, int] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
-    ledger: int = 0
-
-
-def _short(row: Any) -> str:
-    return f"{type(row).__name__} {row.key}"
-
-
-def unlike(what: str, found: dict[Any, Any], expected: dict[Any, Any]) -> list[str]:
-    """How two mappings differ, in words."""
-    told = [f"{what}: {key} is missing" for key in expected.keys() - found.keys()]
-    told += [f"{what}: {key} is there and should not be" for key in found.keys() - expected.keys()]
-    for key in found.keys() & expected.keys():
-        if found[key] != expected[key]:
-            told.append(f"{what}: {key} is {found[key]}, should be {expected[key]}")
-    return told
 
 
 class Stored(Node):
@@ -115,18 +93,22 @@ class Stored(Node):
     def __init__(self, world: StoredWorld, *args: Any, **more: Any) -> None:
         super().__init__(world, *args, **more)
         self.disk: Disk = world.room.disk(len(world.nodes) - 1)
-        self.durable = Durable()
+        #: what the database's outbox must hold: also what has left and is not marked yet
+        self.letters: dict[bytes, Posted] = {}
+        #: rows of the ledger
+        self.ledger = 0
+        #: our numbers of commands -> those of the command table
+        self.command_ids: dict[int, int] = {}
+        #: left out of what is written, to see that it is noticed
+        self.tamper: Callable[[Unit], None] = lambda unit: None
         self._in_order = True
+        self._was_put_back = False
         #: how the commit that is under way shall end
         self._fate = ""
         self._where = ""
         self._draft: Any = None
-        self._heard: dict[tuple[str, bytes], Posted] = {}
+        self._composed: tuple[list[Posted], dict[str, int]] = ([], {})
         self._brought: list[Row] = []
-        #: confirmed by the broker, and not yet marked in the database
-        self._sent: list[bytes] = []
-        #: left out of what is written, to see that it is noticed
-        self.tamper: Callable[[Unit], None] = lambda unit: None
 
     # -- what differs between the roles --------------------------------------------------------
 
@@ -146,45 +128,77 @@ class Stored(Node):
         """The store's own query."""
         raise NotImplementedError
 
-    # -- a start, a stop -----------------------------------------------------------------------
+    # -- a start, a stop, a backup -------------------------------------------------------------
 
     def load(self) -> None:
         """Begin as a daemon does: open what the last process left, and read what lives."""
+        figures, before = self.world.figures, self.state
+        again = self.disk.is_open and not self._was_put_back
         if self.disk.is_open:
             self._last_breath()
             if not self._in_order:
                 self.disk.kill()
-            self.world.figures["restarts"] += 1
-        before = self.state
+            figures["restarts"] += 1
         self._in_order = False
-        self.disk.open(self.role, self._before_statement)
+        if self._was_put_back:
+            self._rebuild()
+        else:
+            self.disk.open(self.role, self._before_statement)
         live = self._read_live()
+        self._add_commands()
         self._compare_all("after a start")
         super().load()
         self._refill(self.state, live)
-        if self.world.figures["restarts"]:
+        if again:
             self._compare_memory("at a start", before, live)
-        self.outbox = {id_: replace(posted, sent=False) for id_, posted in self.durable.letters.items()}
-        self._sent = []
+        self.outbox = {id_: replace(posted, sent=False) for id_, posted in self.letters.items()}
 
     def stop(self, back_after: int) -> None:
         if self.up:
-            self._in_order = True
+            self._in_order = self.world.chance.random() < 0.7
         super().stop(back_after)
+
+    def snapshot(self) -> Durable:
+        durable = super().snapshot()
+        durable.outbox = {id_: replace(posted, sent=False) for id_, posted in self.letters.items()}
+        return durable
+
+    def put_back(self, backup: Durable) -> None:
+        super().put_back(backup)
+        self.letters = {id_: replace(posted) for id_, posted in self.outbox.items()}
+        self._was_put_back = True
+
+    def _rebuild(self) -> None:
+        """The database that was put back, in the place of the other."""
+        self.world.figures["databases put back"] += 1
+        self._was_put_back = False
+        self.disk.erase()
+        self.disk.open(self.role, self._before_statement)
+        unit = Unit(
+            now=self.now,
+            inbox=[(sender, id_, self.now + DAY) for sender, id_ in self.inbox],
+            sequences=dict(self.sequences),
+            settings=dict(self.facts),
+        )
+        for row in self.rows.values():
+            unit.rows.setdefault(type(row), []).append(row)
+        for posted in self.letters.values():
+            unit.outbox.append(self._outbox_row(posted, posted.value))
+        self._fate = ""
+        self.disk.run(self.disk.store.commit(unit))
+        self.ledger = 0
+        self.command_ids = {}
 
     def _last_breath(self) -> None:
         """What memory was at the last commit: undo what was not, forget what may be forgotten."""
         if self._draft is not None:
             self._draft.rollback()
             self._draft = None
-        self._rearm()
-        self._evict_all(self.state)
-
-    def _rearm(self) -> None:
         for row_type, table in self.state.tables.items():
             for key, row in table.items():
                 if due := getattr(row, "due", 0):
                     self.state.timers.set(row_type, key, due)
+        self._evict_all(self.state)
 
     def _evict_all(self, state: Any) -> None:
         mine, self.state = self.state, state
@@ -196,7 +210,7 @@ class Stored(Node):
     def _read_live(self) -> list[Row]:
         live = self.disk.run(self.load_live(self.disk.store))
         for owner, error in live.broken:
-            self.world.violate(f"{self.uri}: rows of {owner.hex()} cannot be read: {error}")
+            self.world.violate(f"{short(self.uri)}: rows of {owner.hex()} cannot be read: {error}")
         return live.rows
 
     def _refill(self, state: State, rows: Sequence[Row]) -> None:
@@ -206,22 +220,37 @@ class Stored(Node):
         order = {row_type: place for place, row_type in enumerate(state.tables)}
         state.load(sorted(rows, key=lambda row: order[type(row)]))
 
+    # -- commands ------------------------------------------------------------------------------
+
+    def command(self, command: Command) -> None:
+        super().command(command)
+        if self.up:
+            self._add_commands()
+
+    def _add_commands(self) -> None:
+        """What an operator has asked for is in the command table, whoever wrote it there."""
+        for number, command in self.commands.items():
+            if number not in self.command_ids:
+                kind, args = _command(command)
+                work = self.disk.store.add_command(kind, args, self.now)
+                self.command_ids[number] = self.disk.run(work)
+
     # -- one unit of work ----------------------------------------------------------------------
 
     def draft(self) -> Any:
         """A unit begins: as the engine does, ask for repeats and bring in rows before any decision."""
         waiting = {(sender, posted.id): posted for sender, posted in self.queue[:8]}
-        self._heard = waiting
         if waiting:
-            seen = self.disk.run(self.disk.store.seen(list(waiting)))
+            store, run = self.disk.store, self.disk.run
+            seen = run(store.seen(list(waiting)))
             if seen != self.inbox & waiting.keys():
-                self.world.violate(f"{self.uri}: the store takes other messages for repeats than the model")
+                self._tell("at a unit", ["the store takes other messages for repeats than the model"])
             keys: dict[Key, None] = {}
             for (sender, id_), posted in waiting.items():
                 if (sender, id_) not in seen:
                     keys.update(dict.fromkeys(self.needs(sender, posted.outgoing.message)))
             if keys:
-                rows = self.disk.run(self.disk.store.load_slice(list(keys)))
+                rows = run(store.load_slice(list(keys)))
                 new = [row for row in rows if row.key not in self.state.tables[type(row)]]
                 self._brought += new
                 self.state.load(new)
@@ -231,29 +260,121 @@ class Stored(Node):
     def load_for(self, sender: str, m: Message) -> None:
         """Nothing: the whole unit's rows are in memory."""
 
+    def compose(self, draft: Any) -> list[Posted]:
+        """The letters that were written already."""
+        letters, self.sequences = self._composed
+        return letters
+
     def commit(self, draft: Draft, fresh: list[tuple[str, bytes]]) -> None:
-        rows, inbox, outbox = dict(self.rows), set(self.inbox), dict(self.outbox)
-        super().commit(draft, fresh)
-        new = [posted for id_, posted in self.outbox.items() if id_ not in outbox]
-        durable = self.durable
-        unit, self.durable = self._unit(draft, fresh, new)
+        self._composed = self._compose(draft)
+        marks = self._marks()
+        unit = self._unit(draft, fresh, marks)
         self.tamper(unit)
         self._fate = self._draw_fate()
         lived = self._write(unit)
         if lived is None:  # nobody was told: it is in the database or not
-            lived = self._is_there(unit)
+            lived = self._is_there(draft, fresh, marks)
             self.world.figures["in flight: " + ("durable" if lived else "not durable")] += 1
-        if not lived:
-            self.rows, self.inbox, self.outbox, self.durable = rows, inbox, outbox, durable
-        if self._where:
-            where, self._where = self._where, ""
-            if lived:
-                self._draft = None
-            self.world.trace.add(self.world.now, f"{self.uri} dies {where}; durable: {lived}")
+        if lived:
+            super().commit(draft, fresh)
+            self._draft = None
+            self.ledger += len(unit.ledger)
+            self.letters = self._letters_after(marks)
+        where, self._where = self._where, ""
+        if where:
+            self.world.trace.add(self.world.now, f"{short(self.uri)} dies {where}; durable: {lived}")
             raise Crash(where)
-        self._draft = None
-        self._sent = []
         self._compare_slice(unit)
+
+    def _compose(self, draft: Any) -> tuple[list[Posted], dict[str, int]]:
+        """The unit's letters and the numbers after it; nothing is changed yet."""
+        before = self.stream, self.sequences
+        self.sequences = dict(self.sequences)
+        for action in draft.actions:
+            if isinstance(action, RenewStream):
+                self.stream, self.sequences = action.stream_id, dict.fromkeys(self.sequences, 1)
+        letters = super().compose(draft)
+        composed = letters, self.sequences
+        self.stream, self.sequences = before
+        return composed
+
+    def _marks(self) -> Marks:
+        """What has become of letters since the last unit: gone, or to be tried again."""
+        marks: Marks = {}
+        for id_, posted in self.letters.items():
+            now = self.outbox.get(id_)
+            if now is None or now.sent:
+                marks[id_] = None
+            elif now.tries != posted.tries:
+                marks[id_] = replace(now)
+        return marks
+
+    def _letters_after(self, marks: Marks) -> dict[bytes, Posted]:
+        """The database's outbox after the unit."""
+        letters = {id_: marks.get(id_, posted) for id_, posted in self.letters.items()}
+        letters.update({posted.id: replace(posted) for posted in self._composed[0]})
+        return {id_: posted for id_, posted in letters.items() if posted is not None}
+
+    def _unit(
+        self, draft: Any, fresh: Sequence[tuple[str, bytes]], marks: dict[bytes, Posted | None]
+    ) -> Unit:
+        now, (letters, sequences) = self.now, self._composed
+        unit = Unit(now=now, rows=draft.changes())
+        unit.settings.update(draft.facts)
+        unit.sequences = {peer: n for peer, n in sequences.items() if self.sequences.get(peer) != n}
+        heard = {(sender, posted.id): posted for sender, posted in self.queue}
+        for sender, id_ in fresh:
+            unit.inbox.append((sender, id_, now + DAY))
+            unit.ledger.append(_entry("in", sender, heard[sender, id_], now))
+        for posted in letters:
+            # half of them as if the broker were away: sealed in the same unit, after the insertion
+            at_once = self.world.chance.random() < 0.5
+            unit.outbox.append(self._outbox_row(posted, posted.value if at_once else None))
+            if not at_once:
+                one = Sealed(
+                    id=posted.id, sealed=posted.value, stream_id=posted.stream, sequence=posted.sequence
+                )
+                unit.sealed.append(one)
+            unit.ledger.append(_entry("out", posted.outgoing.to, posted, now))
+        for id_, mark in marks.items():
+            if mark is None:
+                unit.outbox_sent.append(id_)
+            else:
+                unit.outbox_retry.append(OutboxRetry(id=id_, tries=mark.tries, next_try=mark.next_try))
+        for number, _ in self._in_hand:
+            done = CommandDone(id=self.command_ids[number], state="done", result="{}", at=now)
+            unit.commands.append(done)
+        return unit
+
+    def _outbox_row(self, posted: Posted, sealed: bytes | None) -> OutboxRow:
+        outgoing = posted.outgoing
+        return OutboxRow(
+            id=posted.id,
+            peer=outgoing.to,
+            routing_key=routing_key(outgoing.to, outgoing.message),
+            type=type(outgoing.message).__name__,
+            payload_type=posted.type_url,
+            payload=posted.value,
+            conversation_id=outgoing.conversation_id,
+            in_reply_to=outgoing.in_reply_to,
+            created_at=self.now,
+            sealed=sealed,
+            stream_id=posted.stream if sealed is not None else 0,
+            sequence=posted.sequence if sealed is not None else 0,
+            tries=posted.tries,
+            next_try=posted.next_try,
+        )
+
+    def after_commit(self, draft: Any) -> None:
+        super().after_commit(draft)
+        brought, self._brought = self._brought, []
+        now = [row for old in brought if (row := self.state.get(type(old), old.key)) is not None]
+        for row_type, key in self.evictable(now):
+            self.state.evict(row_type, key)
+        if self.world.chance.random() < self.world.compare:
+            self._compare_memory("after a commit", self.state, self._read_live())
+
+    # -- deaths --------------------------------------------------------------------------------
 
     def _draw_fate(self) -> str:
         chance = self.world.chance
@@ -277,7 +398,7 @@ class Stored(Node):
             self.disk.cut(chance)
 
     def _die(self, where: str) -> None:
-        self._where = where
+        self._where, self._fate = where, ""
         self.disk.kill()
         raise Killed(where)
 
@@ -291,8 +412,8 @@ class Stored(Node):
             return False
         except TransientError:
             if self._fate == "busy":
-                return self._refused(unit)
-            if self._fate != "cut":
+                return self._refused_by_store(unit)
+            if not self._where:
                 raise
         fate, self._fate = self._fate, ""
         if self._where:
@@ -306,128 +427,75 @@ class Stored(Node):
             self._where = "after COMMIT"
         return True
 
-    def _refused(self, unit: Unit) -> bool:
-        """The database is locked: as the engine does, undo the decision; or write the same unit again."""
+    def _refused_by_store(self, unit: Unit) -> bool | None:
+        """The database is locked: the same unit again, or another process after this one."""
         self.world.figures["refused"] += 1
         self._fate = ""
         if self.world.chance.random() < 0.5:
-            return self._write(unit) or False
+            return self._write(unit)
         self._where = "after a unit that was refused"
-        self._draft.rollback()
-        self._last_breath()
         return False
 
-    def _is_there(self, unit: Unit) -> bool:
-        """Whether an unknown outcome was a commit: the change of any row, or any key, tells."""
-        store = self.disk.store
-        if unit.inbox:
-            id_ = unit.inbox[0][:2]
-            return bool(self.disk.run(store.seen([id_])))
-        found = self._found()
-        return not self._unlike_model(found)
-
-    def after_commit(self, draft: Any) -> None:
-        super().after_commit(draft)
-        brought, self._brought = self._brought, []
-        now = [row for old in brought if (row := self.state.get(type(old), old.key)) is not None]
-        for row_type, key in self.evictable(now):
-            self.state.evict(row_type, key)
-        if self.world.chance.random() < self.world.compare:
-            self._compare_memory("after a commit", self.state, self._read_live())
-
-    def pump(self) -> None:
-        waiting = dict(self.outbox)
-        try:
-            super().pump()
-        finally:
-            self._sent += [id_ for id_, posted in waiting.items() if posted.sent and id_ not in self._sent]
-
-    def _unit(
-        self, draft: Any, fresh: Sequence[tuple[str, bytes]], new: Sequence[Posted]
-    ) -> tuple[Unit, Durable]:
-        now = self.world.now
-        unit = Unit(now=now, rows=draft.changes(), outbox_sent=list(self._sent))
-        durable = Durable(
-            {id_: posted for id_, posted in self.durable.letters.items() if id_ not in self._sent},
-            dict(self.durable.numbers),
-            {**self.durable.facts, **dict(draft.facts)},
-            self.durable.ledger,
-        )
-        unit.settings.update(draft.facts)
-        for sender, id_ in fresh:
-            unit.inbox.append((sender, id_, now + DAY))
-            unit.ledger.append(_entry("in", sender, id_, self._heard[sender, id_].outgoing, now))
-        for posted in new:
-            outgoing = posted.outgoing
-            type_url, value = encode(outgoing.message)
-            sequence = 0
-            if "*" not in outgoing.to:
-                sequence = durable.numbers.get(outgoing.to, 1)
-                durable.numbers[outgoing.to] = unit.sequences[outgoing.to] = sequence + 1
-            row = OutboxRow(
-                id=posted.id,
-                peer=outgoing.to,
-                routing_key=routing_key(outgoing.to, outgoing.message),
-                type=type(outgoing.message).__name__,
-                payload_type=type_url,
-                payload=value,
-                conversation_id=outgoing.conversation_id,
-                in_reply_to=outgoing.in_reply_to,
-                created_at=now,
-            )
-            if self.world.chance.random() < 0.5:
-                row = OutboxRow(
-                    **{name: getattr(row, name) for name in row.__struct_fields__}
-                    | {"sealed": value, "stream_id": 1, "sequence": sequence}
-                )
-            else:  # as if the broker were away: sealed in this unit, after its insertion
-                unit.sealed.append(Sealed(id=posted.id, sealed=value, stream_id=1, sequence=sequence))
-            unit.outbox.append(row)
-            unit.ledger.append(_entry("out", outgoing.to, posted.id, outgoing, now))
-            durable.letters[posted.id] = posted
-        durable.ledger += len(unit.ledger)
-        return unit, durable
+    def _is_there(
+        self, draft: Any, fresh: list[tuple[str, bytes]], marks: dict[bytes, Posted | None]
+    ) -> bool:
+        """Whether an unknown outcome was a commit; it must be all of it or nothing."""
+        found = self._held()
+        before = self._expected()
+        if not found.differences(before):
+            return False
+        after = self._expected()
+        changed = (row for rows in draft.changes().values() for row in rows)
+        after.rows.update({(type(row).__name__, row.key): row for row in changed})
+        after.inbox.update(dict.fromkeys(fresh))
+        after.facts.update(draft.facts)
+        after.sequences = self._composed[1]
+        after.outbox = {id_: _letter(posted) for id_, posted in self._letters_after(marks).items()}
+        for number, _ in self._in_hand:
+            del after.commands[self.command_ids[number]]
+        after.ledger["rows"] += len(fresh) + len(self._composed[0])
+        self._tell("after a commit of unknown outcome", found.differences(after))
+        return True
 
     # -- what must be equal --------------------------------------------------------------------
 
     def _tell(self, when: str, differences: Sequence[str]) -> None:
         for text in differences[:5]:
-            self.world.violate(f"{self.uri} {when}: {text}"[:1500])
+            self.world.violate(f"{short(self.uri)} {when}: {text}"[:1500])
 
-    def _found(self) -> tuple[dict[Any, Any], ...]:
-        """All that the database holds of what the model knows."""
-        return self.disk.run(_dump(self.disk.store, self.row_types))
+    def _held(self) -> Held:
+        return self.disk.run(held(self.disk.store, self.row_types))
 
-    def _unlike_model(self, found: tuple[dict[Any, Any], ...]) -> list[str]:
-        rows, inbox, letters, numbers, facts, ledger = found
-        told = unlike("row", rows, {(kind.__name__, key): row for (kind, key), row in self.rows.items()})
-        told += unlike("inbox", inbox, dict.fromkeys(self.inbox))
-        expected = {id_: (p.outgoing.to, p.outgoing.message) for id_, p in self.durable.letters.items()}
-        told += unlike("outbox", letters, expected)
-        told += unlike("sequence", numbers, self.durable.numbers)
-        told += unlike("setting", {name: facts.get(name) for name in self.durable.facts}, self.durable.facts)
-        return told + unlike("ledger", ledger, {"rows": self.durable.ledger})
+    def _expected(self) -> Held:
+        """The model, as the database must hold it."""
+        return Held(
+            rows={(kind.__name__, key): row for (kind, key), row in self.rows.items()},
+            inbox=dict.fromkeys(self.inbox),
+            outbox={id_: _letter(posted) for id_, posted in self.letters.items()},
+            sequences=dict(self.sequences),
+            facts=dict(self.facts),
+            commands={self.command_ids[number]: _command(c) for number, c in self.commands.items()},
+            ledger={"rows": self.ledger},
+        )
 
     def _compare_all(self, when: str) -> None:
         """The whole database is the model."""
         self.world.figures["whole databases compared"] += 1
-        self._tell(when, self._unlike_model(self._found()))
+        self._tell(when, self._held().differences(self._expected()))
 
     def _compare_slice(self, unit: Unit) -> None:
         """Every row that was decided is the row that is stored, and the inbox has what was handled."""
         if self.world.chance.random() >= self.world.compare:
             return
-        store, figures = self.disk.store, self.world.figures
+        store, run = self.disk.store, self.disk.run
         decided = {(kind, row.key): row for kind, rows in unit.rows.items() for row in rows}
-        found = {(type(r), r.key): r for r in self.disk.run(store.load_slice(list(decided)))}
-        figures["rows compared"] += len(decided)
-        self._tell("after a commit", unlike("slice", {k: found.get(k) for k in decided}, decided))
-        for key, row in found.items():
-            if self.rows.get(key) != row:
-                self.world.violate(f"{self.uri}: slice gave {row}, the model has {self.rows.get(key)}")
+        found = {(type(r), r.key): r for r in run(store.load_slice(list(decided)))}
+        self.world.figures["rows compared"] += len(decided)
+        expected: dict[Any, Any] = {key: self.rows.get(key) for key in {**found, **decided}}
+        self._tell("after a commit", unlike("slice", found, expected))
         ids = [(sender, id_) for sender, id_, _ in unit.inbox]
-        if self.disk.run(store.seen(ids)) != set(ids):
-            self.world.violate(f"{self.uri}: a message that was handled is not in the inbox")
+        if run(store.seen(ids)) != set(ids):
+            self._tell("after a commit", ["a message that was handled is not in the inbox"])
 
     def _compare_memory(self, when: str, memory: Any, live: Sequence[Row]) -> None:
         """Memory is what the database says lives: the rows, their indexes and timers.
@@ -456,17 +524,20 @@ class Stored(Node):
         """At the end: mark what has left, and compare everything once more."""
         if not self.up:
             return
-        unit = Unit(now=self.world.now, outbox_sent=list(self._sent))
-        for id_ in self._sent:
-            self.durable.letters.pop(id_, None)
-        self._fate, self._sent = "", []
-        self.disk.run(self.disk.store.commit(unit))
+        self._composed = ([], self.sequences)
+        self._in_hand = []
+        marks = self._marks()
+        self._fate = ""
+        self.disk.run(
+            self.disk.store.commit(self._unit(Draft(self.state, self.now, self.world.dice), [], marks))
+        )
+        self.letters = self._letters_after(marks)
         self._compare_all("at the end")
         self._last_breath()
         self._compare_memory("at the end", self.state, self._read_live())
         # what is checked at rest is what the database holds
-        self.rows = {(type(row), row.key): row for row in self._found()[0].values()}
-        self.outbox = dict(self.durable.letters)
+        self.rows = {(type(row), row.key): row for row in self._held().rows.values()}
+        self.outbox = {id_: replace(posted) for id_, posted in self.letters.items()}
 
 
 def _in_order(name: str, index: Any) -> Any:
@@ -474,41 +545,26 @@ def _in_order(name: str, index: Any) -> Any:
     return {manager: list(jobs) for manager, jobs in index.items()} if name == "queue" else index
 
 
-def _entry(direction: Any, peer: str, id_: bytes, outgoing: Any, now: int) -> LedgerRow:
+def _letter(posted: Posted) -> Any:
+    outgoing = posted.outgoing
+    return outgoing.to, outgoing.message, posted.stream, posted.sequence, posted.tries, posted.next_try
+
+
+def _command(command: Command) -> tuple[str, str]:
+    return cast("str", command.__struct_config__.tag), msgspec.json.encode(command).decode()
+
+
+def _entry(direction: Any, peer: str, posted: Posted, now: int) -> LedgerRow:
+    outgoing = posted.outgoing
     return LedgerRow(
         direction=direction,
         peer=peer,
-        message_id=id_,
-        payload_type=type(outgoing.message).__name__,
+        message_id=posted.id,
+        payload_type=posted.type_url,
         fingerprint="",
-        envelope=b"",
+        envelope=posted.value,
         at=now,
         items=(ledger_item(outgoing.message, outgoing.conversation_id, b"", None),),
-    )
-
-
-async def _dump(store: Store, row_types: Iterable[type[Row]]) -> tuple[dict[Any, Any], ...]:
-    """The whole database: rows, inbox, outbox, sequences, facts, the ledger's length."""
-    rows: dict[Any, Any] = {}
-    for row_type in row_types:
-        table = mapping(row_type, store.database.dialect)
-        columns = ", ".join(f'"{name}"' for name in table.columns)
-        for record in await store.database.fetch(f'SELECT {columns} FROM "{table.table}"'):  # noqa: S608
-            row = table.decode(record)
-            rows[row_type.__name__, row.key] = row
-    inbox = await store.database.fetch("SELECT sender, message_id FROM inbox")
-    pending = [row for _, row in await store.pending_outbox(100_000)]
-    letters = {row.id: (row.peer, decode(row.payload_type, row.payload)) for row in pending}
-    if len(pending) != await store.count_outbox() or any(row.sealed != row.payload for row in pending):
-        letters[b""] = ("", "an envelope is not sealed, or not counted")  # type: ignore[assignment]
-    ((ledger,),) = await store.database.fetch("SELECT COUNT(*) FROM ledger")
-    return (
-        rows,
-        {(sender, bytes.fromhex(id_)): None for sender, id_ in inbox},
-        letters,
-        await store.sequences(),
-        await store.settings(),
-        {"rows": int(ledger)},
     )
 
 
@@ -521,6 +577,7 @@ class StoredManagerNode(Stored, ManagerNode):
     def blank(self) -> State:
         state = ManagerState(self.state.settings, self.state.policy, self.state.started_at)
         state.plans, state.revisions = self.state.plans, self.state.revisions
+        state.hold_until = int(self.disk.run(self.disk.store.settings()).get("hold_until") or 0)
         return state
 
     def needs(self, sender: str, m: Message) -> list[Key]:
@@ -531,6 +588,10 @@ class StoredManagerNode(Stored, ManagerNode):
 
     async def load_live(self, store: Store) -> Live:
         return await store.load_live_manager()
+
+    def operate(self, draft: ManagerDraft, command: Command) -> dict[str, Any]:
+        """As the daemon has it: what is not in memory has ended."""
+        return manager_routes.operate(draft, command)  # type: ignore[arg-type]
 
 
 class StoredAgentNode(Stored, AgentNode):
