@@ -139,6 +139,20 @@ async def workflow(loaded: Loaded, manager: str, which: str) -> tuple[WorkflowSh
     return _shown(update.workflows[0], loaded.config.uri), steps_of(update)
 
 
+async def explanation(loaded: Loaded, manager: str, which: str) -> tuple[WorkflowShown, str]:
+    """A workflow, and why it is not running, as its manager puts it.
+
+    Raises:
+        UsageError: there is none, or more than one.
+        NoAnswer: the manager does not answer.
+    """
+    async with seat(loaded, manager) as submitter:
+        update = await submitter.status(await find(submitter, which), seconds=PATIENCE, explain=True)
+    if not update.explanation:
+        raise CaroniError(f"{manager} does not explain workflows: its Caroni is older than this one")
+    return _shown(update.workflows[0], loaded.config.uri), update.explanation
+
+
 async def steer(
     loaded: Loaded, manager: str, which: str, wish: Callable[[bytes], Wish]
 ) -> tuple[WorkflowShown, list[StepOfWorkflow]]:

@@ -228,7 +228,14 @@ class ManagerRole:
     async def _answer(self, action: AnswerStatus, *, steps: bool = True) -> None:
         async with self._answering:
             try:
-                update = await status_update(self._store, action, steps=steps)
+                update = await status_update(
+                    self._store,
+                    action,
+                    steps=steps,
+                    settings=self._settings,
+                    now=self._clock.now(),
+                    short_of=self._state.short_of,
+                )
             except TransientError as error:
                 log.warning("status not answered: the asker tries again", error=str(error))
                 return

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from caroni.core.manager.state import AnswerStatus
+from caroni.core.manager.state import AnswerStatus, ManagerSettings
 from caroni.core.messages import Json, StepSummary, WorkFlowStatusUpdate, WorkFlowSummary
 from caroni.core.rows import Step
 from caroni.core.states import WorkflowState
+from caroni.errors import UsageError
 from caroni.model.queries import WorkflowSummary
 from caroni.model.store import Store
+from caroni.services.explain import explain
+from caroni.services.explaintext import text
 from caroni.services.workflows import workflow_outputs
 
 #: steps in one answer, and workflows in one page
@@ -20,8 +23,19 @@ MAX_PAGE_SIZE = 200
 MAX_OUTPUTS = 2 * 1024 * 1024
 
 
-async def status_update(store: Store, asked: AnswerStatus, *, steps: bool) -> WorkFlowStatusUpdate:
-    """One workflow with its outputs (and, if wanted, its steps), or a page of the asker's own workflows."""
+async def status_update(
+    store: Store,
+    asked: AnswerStatus,
+    *,
+    steps: bool,
+    settings: ManagerSettings,
+    now: int,
+    short_of: str = "",
+) -> WorkFlowStatusUpdate:
+    """One workflow with its outputs (and, if wanted, its steps), or a page of the asker's own workflows.
+
+    ``settings``, ``now`` and ``short_of`` (why nothing new is begun) are for an explanation.
+    """
     if asked.error:
         return WorkFlowStatusUpdate(request_uuid=asked.request_uuid, error=asked.error)
     if not asked.workflow_uuid:
@@ -45,8 +59,19 @@ async def status_update(store: Store, asked: AnswerStatus, *, steps: bool) -> Wo
         workflows=(_summary(found),),
         steps=tuple(_step(step) for step in rows),
         outputs=outputs,
+        explanation=await _explanation(store, asked, settings, now, short_of) if asked.explain else "",
         error=error,
     )
+
+
+async def _explanation(
+    store: Store, asked: AnswerStatus, settings: ManagerSettings, now: int, short_of: str
+) -> str:
+    notes = (short_of,) if short_of else ()
+    try:
+        return text(await explain(store, asked.workflow_uuid, settings, now, notes=notes))
+    except UsageError as error:  # it went a moment ago
+        return str(error)
 
 
 async def _page(store: Store, asked: AnswerStatus) -> WorkFlowStatusUpdate:

@@ -282,16 +282,20 @@ class Submitter:
             yield update
 
     async def status(
-        self, workflow_uuid: bytes = b"", page: int = 0, seconds: float = 30.0
+        self, workflow_uuid: bytes = b"", page: int = 0, seconds: float = 30.0, *, explain: bool = False
     ) -> WorkFlowStatusUpdate:
         """The status of one workflow, or a page of this submitter's own.
+
+        With ``explain`` it also says why the workflow is not running.
 
         Raises:
             NoAnswer: not within ``seconds``.
             CaroniError: the manager says so: no such workflow.
         """
         request = self._dice.randbytes(16)
-        ask = WorkFlowStatusRequest(request_uuid=request, workflow_uuid=workflow_uuid, page=page)
+        ask = WorkFlowStatusRequest(
+            request_uuid=request, workflow_uuid=workflow_uuid, page=page, explain=explain
+        )
         try:
             async with asyncio.timeout(seconds):
                 while True:

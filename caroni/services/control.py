@@ -20,9 +20,9 @@ import msgspec
 from caroni.config import Loaded
 from caroni.core.commands import Command
 from caroni.core.rows import AgentJob, Availability, Job, Orphan, Peer
-from caroni.core.states import AgentJobState, JobState, is_terminal
+from caroni.core.states import AgentJobState, is_terminal
 from caroni.errors import CaroniError, CommandRefused, UsageError
-from caroni.services.jobs import rows
+from caroni.services.jobs import kill_of, rows
 from caroni.services.stores import now, opened, with_article
 from caroni.text import safe_line
 
@@ -230,19 +230,11 @@ async def job_fate(store: Store, peer: str, job_uuid: bytes) -> JobFate | None:
 
 
 def _at_manager(job: Job) -> JobFate:
-    if is_terminal(job.state):
-        kill = "confirmed" if job.state is JobState.KILLED else "over"
-    elif not job.kill_wanted:
-        kill = ""
-    elif job.state in (JobState.LOST, JobState.SUPERSEDED) and not job.due:
-        kill = "gave up"
-    else:
-        kill = "unreachable" if job.suspect else "asked"
     return JobFate(
         job=job.job_uuid.hex(),
         peer=job.agent,
         state=job.state.value,
-        kill=kill,
+        kill=kill_of(job),
         asked_at=job.kill_asked_at,
         info=job.info or job.kill_info,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from caroni.core.rows import Row
+from caroni.core.manager.state import GIVEN_UP_JOB
+from caroni.core.rows import Job, Row
+from caroni.core.states import JobState, is_terminal
 from caroni.errors import UsageError
 from caroni.text import safe_line
 
@@ -53,3 +55,19 @@ async def find_job(store: Store, which: str) -> tuple[str, bytes]:
         some = ", ".join(uuid.hex()[:12] for _, uuid in found[:5]) + (", ..." if len(found) > 5 else "")
         raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
     return found[0]
+
+
+def kill_of(job: Job) -> str:
+    """How the wish to end a job stands, as a manager knows it.
+
+    ``""`` (nobody wants it ended), ``asked``, ``unreachable`` (asked, and its agent is silent), ``confirmed``
+    (it was ended), ``over`` (it had ended by itself), ``gave up`` (its agent was not reached for so long that
+    it is not told any more).
+    """
+    if is_terminal(job.state):
+        return "confirmed" if job.state is JobState.KILLED else "over"
+    if not job.kill_wanted:
+        return ""
+    if job.state in GIVEN_UP_JOB and not job.due:
+        return "gave up"
+    return "unreachable" if job.suspect else "asked"
