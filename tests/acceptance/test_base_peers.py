@@ -22,7 +22,7 @@ from tests.acceptance.base_peer import (
 )
 from tests.acceptance.base_wire import encode
 from tests.acceptance.site import Site, definition
-from tests.services import eventually
+from tests.services import eventually, wait_until
 from tests.services.rabbitmq import RabbitNode
 
 LAB = 'base_exchange = "caroni_exchange"\n'
@@ -70,6 +70,17 @@ def url(rabbit_node: RabbitNode) -> str:
     return rabbit_node.url(rabbit_node.vhost())
 
 
+def listening(site: Site, *names: str) -> None:
+    """Start daemons and wait for their queues: what base peers say before is lost."""
+    site.spawn(*names)
+    for name in names:
+
+        def connected(name: str = name) -> bool:
+            return any(line.get("event") == "broker_connected" for line in site.log(name))
+
+        wait_until(connected, 30, f"{name} does not connect")
+
+
 @pytest.fixture(scope="module")
 def lab(base: Path, url: str, new_database: Callable[[], dict[str, Any]]) -> Iterator[Site]:
     """A manager ``m`` without agents of its own, and an agent ``a`` that works for base managers."""
@@ -99,7 +110,7 @@ def lab(base: Path, url: str, new_database: Callable[[], dict[str, Any]]) -> Ite
         path.write_text(
             path.read_text().replace("caroni://site.example/agent/*", "caroni://site.example/agent/none")
         )
-        site.spawn("m", "a")
+        listening(site, "m", "a")
         yield site
         assert site.bugs() == []
     finally:
@@ -113,7 +124,7 @@ def strict(base: Path, rabbit_node: RabbitNode) -> Iterator[Site]:
     try:
         site.make("manager", "m")
         site.template("m", "typed", TYPED)
-        site.spawn("m")
+        listening(site, "m")
         yield site
         assert site.bugs() == []
     finally:
