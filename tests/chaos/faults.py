@@ -21,6 +21,8 @@ Fault = Callable[[Arena, random.Random], Awaitable[None]]
 
 #: longer than three heartbeats of two seconds: the peer takes the connection for dead
 LONG = (7.0, 10.0)
+#: the one fault that may make jobs fail
+FULL_DISKS = "full disks"
 
 
 # --- the broker and the database -------------------------------------------------------------------
@@ -172,7 +174,7 @@ async def disk_full(arena: Arena, dice: random.Random) -> None:
     if arena.disk is None:
         return
     seconds = dice.uniform(1.0, 5.0)
-    arena.journal.fault("full disks", f"a3 for {seconds:.1f} s")
+    arena.journal.fault(FULL_DISKS, f"a3 for {seconds:.1f} s")
     ballast = arena.disk / "ballast"
     arena.excuse("a3")
     try:
@@ -199,14 +201,14 @@ def fill(path: Path) -> None:
 LANES: dict[str, tuple[dict[Fault, int], tuple[float, float]]] = {
     "services": (
         {
-            broker_kill: 12,
+            broker_kill: 14,
             broker_freeze: 1,
             connections_closed: 2,
             queue_deleted: 3,
             memory_alarm: 1,
             postgresql_kill: 4,
         },
-        (4.0, 10.0),
+        (3.0, 8.0),
     ),
     "daemons": (
         {daemon_kill: 6, daemon_trap: 12, daemon_stop: 1, daemon_restart: 1, launcher_kill: 1},

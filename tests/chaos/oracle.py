@@ -15,6 +15,7 @@ from caroni.daemon.submitter import NoAnswer
 from caroni.errors import TransientError
 from tests.chaos.arena import AGENTS, DAEMONS, MANAGERS, Arena
 from tests.chaos.books import Unreadable
+from tests.chaos.faults import FULL_DISKS
 from tests.chaos.load import Load, expected
 
 #: of each kind of break, so many are told one by one
@@ -141,9 +142,16 @@ async def _workflows(arena: Arena, load: Load, verdict: Verdict) -> None:
         jobs = {
             row[0]: row[1:]
             for row in await arena.books.rows(
-                manager, "SELECT job_uuid, workflow_uuid, state, request_uuid FROM job"
+                manager, "SELECT job_uuid, workflow_uuid, state, agent, info FROM job"
             )
         }
+        # G7: no fault but a full disk is a reason for a job to fail, or to be given up
+        full = arena.site.uri("a3") if arena.journal.counts[FULL_DISKS] else ""
+        _tell(
+            verdict,
+            f"{manager}: job that did not complete, without a reason",
+            [f"{job} {row}" for job, row in jobs.items() if row[1] != "completed" and row[2] != full],
+        )
         _tell(
             verdict,
             f"{manager}: winner that did not complete, or of another workflow",
