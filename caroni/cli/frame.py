@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("workflows", "list_app", "List a manager's workflows."),
     "show": ("workflows", "show_app", "Show a workflow and its steps."),
     "outputs": ("workflows", "outputs_app", "Print a workflow's outputs."),
+    "jobs": ("jobs", "app", "List a manager's attempts, or an agent's queue."),
     "explain": ("explain", "app", "Say why a workflow is not running."),
     "cancel": ("control", "cancel_app", "Stop a workflow, or some of its steps."),
     "pause": ("control", "pause_app", "Suspend a workflow, the jobs of steps, or one job."),
