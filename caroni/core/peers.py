@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from caroni.core.draft import Draft, Origin, RenewStream
 from caroni.core.messages import JobReport, JobReportRequest
-from caroni.core.plan import MINUTE
+from caroni.core.plan import DAY, MINUTE
 from caroni.core.rows import Peer
 
 #: a peer that was put back is told so at most this often
@@ -67,15 +67,27 @@ def heard_of(d: Draft, uri: str) -> tuple[int, int]:
 
 
 def was_put_back(d: Draft, origin: Origin, m: JobReport | JobReportRequest) -> bool:
-    """Whether this peer has heard more of our present stream than we remember to have said."""
+    """Whether this peer has heard more of us than we remember to have said: of our stream, or a later one."""
     state = d.state
-    return bool(m.seen_sequence) and (
-        m.seen_stream == state.own_stream and m.seen_sequence >= state.next_sequence.get(origin.uri, 1)
-    )
+    if any(isinstance(action, RenewStream) for action in d.actions):
+        return False  # that is known, and this unit of work begins anew already
+    if m.seen_stream == state.own_stream:
+        return m.seen_sequence >= max(state.next_sequence.get(origin.uri, 1), 1)
+    return state.own_stream < m.seen_stream <= _latest_stream(d)
 
 
-def renew_stream(d: Draft) -> None:
-    """Number from now on in a stream that nobody has heard: unix milliseconds, always rising."""
-    stream_id = max(d.state.own_stream + 1, d.now // 1000)
+def _latest_stream(d: Draft) -> int:
+    """A peer that names a later one is wrong or worse: our numbers are not his to use up."""
+    return (d.now + 2 * DAY) // 1000
+
+
+def renew_stream(d: Draft, heard: int = 0) -> None:
+    """Number from now on in a stream that nobody has heard: unix milliseconds, always rising.
+
+    ``heard``: the stream that the peer has heard who told us; we may not remember it.
+    """
+    if heard > _latest_stream(d):
+        heard = 0
+    stream_id = max(d.state.own_stream + 1, heard + 1, d.now // 1000)
     d.facts += [("stream_id", str(stream_id)), ("put_back", "")]
     d.act(RenewStream(stream_id=stream_id))

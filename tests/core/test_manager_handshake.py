@@ -18,6 +18,7 @@ from caroni.core.messages import (
     JobFulfillmentOfferWithdrawn,
     JobFulfillmentRequest,
     JobKill,
+    JobReportRequest,
     JobStatus,
     PresenceState,
 )
@@ -264,6 +265,8 @@ def test_a_closed_request_rejects_offers_however_often_they_come(m: ManagerSide,
 
 
 def test_an_offer_for_an_unknown_request_is_rejected_without_a_row(m: ManagerSide) -> None:
+    m.offer(request_uuid=b"?" * 16).only(JobReportRequest)  # do we not know it, or have we forgotten it?
+    m.report()
     said = m.offer(request_uuid=b"?" * 16)
     said.only(JobFulfillmentOfferReject)
     assert not said.rows()

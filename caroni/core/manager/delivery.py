@@ -9,6 +9,7 @@ from caroni.core.manager.state import ManagerDraft
 from caroni.core.messages import (
     JobDataAvailable,
     JobFulfillmentOfferReject,
+    JobFulfillmentRequestWithdrawn,
     JobKill,
     JobRelease,
     JobStatusRequest,
@@ -90,6 +91,12 @@ def reject(d: ManagerDraft, offer: Offer, why: str) -> None:
     d.put(replace(offer, state=advance("offer", offer.state, OfferState.REJECTED)))
     if offer.state is OfferState.ACCEPTED and is_base(offer.agent):
         return  # it has had its one answer
+    request = d.get(Request, offer.request_uuid)
+    if request is not None and d.may_have_gone_on(request):
+        # a reject would kill a job that came of it: this only frees a reservation
+        withdrawn = JobFulfillmentRequestWithdrawn(request_uuid=request.request_uuid)
+        d.send(offer.agent, withdrawn, request.request_uuid)
+        return
     say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, why)
 
 

@@ -13,7 +13,7 @@ from caroni.core.base_peers import is_base
 from caroni.core.draft import ALL_AGENTS, Origin
 from caroni.core.manager.delivery import reject, reject_standbys, say_reject, send_inputs, stop_job
 from caroni.core.manager.held import hold_step
-from caroni.core.manager.restore import in_hold, stranger
+from caroni.core.manager.restore import stranger, unasked
 from caroni.core.manager.state import LIVE_STEP, OPEN_REQUEST, ManagerDraft
 from caroni.core.messages import (
     DeclineReason,
@@ -139,9 +139,12 @@ def on_offer(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
     key: OfferKey = (origin.uri, m.offer_uuid)
     request = d.get(Request, m.request_uuid)
     known = d.get(Offer, key)
-    if request is None and in_hold(d):
+    if request is None:
+        unasked(d, origin, m)
+        return
+    if known is None and request.state not in OPEN_REQUEST and d.may_have_gone_on(request):
         return  # it may have been accepted in the time that is lost: a reject would kill its job
-    if request is None or (known is not None and known.request_uuid != m.request_uuid):
+    if known is not None and known.request_uuid != m.request_uuid:
         say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this request is not known here")
         return
     if known is not None:
@@ -330,6 +333,9 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
             d.send(job.agent, JobStatusRequest(job_uuid=job.job_uuid), job.request_uuid)
         send_inputs(d, job, step)
         d.note("job_accepted", workflow=step.workflow_uuid, step=step.name, agent=job.agent, job=job.job_uuid)
+        return
+    if d.may_have_gone_on(request):
+        stranger(d, origin, m.job_uuid, JobStatus.PENDING)  # taken, in the time that is lost
         return
     d.put(replace(step, jobs=(*step.jobs, job.key)))
     stop_job(d, d.put(replace(job, state=JobState.SUPERSEDED)), "this offer was not taken in the end")

@@ -14,7 +14,7 @@ from caroni.core.draft import Origin
 from caroni.core.manager.delivery import reject_standbys, release, say_reject
 from caroni.core.manager.held import held_changed, hold_step
 from caroni.core.manager.state import LIVE_STATUS, ManagerDraft
-from caroni.core.messages import JobKill, JobReportRequest, JobStatus
+from caroni.core.messages import JobFulfillmentOffer, JobKill, JobReportRequest, JobStatus
 from caroni.core.peers import heard_of, renew_stream, role_of
 from caroni.core.plan import MINUTE
 from caroni.core.rows import NO_JOB, Job, Orphan, Peer, Request, Step
@@ -35,10 +35,13 @@ def in_hold(d: ManagerDraft) -> bool:
     return d.now < d.state.hold_until
 
 
-def begin_hold(d: ManagerDraft) -> None:
-    """The database is older than what it has said: renew the stream, kill nothing, ask everybody."""
+def begin_hold(d: ManagerDraft, heard: int = 0) -> None:
+    """The database is older than what it has said: renew the stream, kill nothing, ask everybody.
+
+    ``heard``: the stream of ours that a peer has heard.
+    """
     d.hold_until(d.now + d.settings.restore_hold)
-    renew_stream(d)
+    renew_stream(d, heard)
     for row in list(d.state.tables[Step].values()):
         assert isinstance(row, Step)
         if is_terminal(row.state) or row.job_uuid or not d.plan_step(row).policy.at_most_once:
@@ -101,6 +104,19 @@ def stranger(
     else:
         release(d, origin.uri, job_uuid, origin.conversation_id)
     return None
+
+
+def unasked(d: ManagerDraft, origin: Origin, m: JobFulfillmentOffer) -> None:
+    """An offer for a request that is not known here: rejected, as its reservation serves nobody.
+
+    But not if it may have become a job in the time that is lost, or before we know that none is lost.
+    """
+    if in_hold(d):
+        return
+    if _told_lately(d, origin.uri):
+        say_reject(d, origin.uri, m.request_uuid, m.offer_uuid, "this request is not known here")
+    else:
+        ask_report(d, origin.uri)
 
 
 def _told_lately(d: ManagerDraft, agent: str) -> bool:

@@ -270,6 +270,11 @@ class ManagerDraft(Draft):
         assert workflow is not None, "a step is loaded with its workflow"
         return self.state.plan(workflow).steps[step.index]
 
+    def may_have_gone_on(self, request: Request) -> bool:
+        """Whether a job may have come of this in the time that a restore has lost, whatever our rows say."""
+        hold_until = self.state.hold_until
+        return self.now < hold_until and request.created_at < hold_until - self.settings.restore_hold
+
     def changed(self, workflow: Workflow) -> None:
         """Have a watched workflow's status pushed."""
         if workflow.watch and workflow.submitter:
@@ -361,12 +366,12 @@ def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], ob
         gone.extend(_request_parts(current))
     for key in step.jobs:
         job = state.get(Job, key)
-        if job is None or not _is_settled(job):
+        if job is None:
             continue
-        gone.extend(_job_parts(state, step, job))
         request = state.get(Request, job.request_uuid)
         if request is not None and request.state not in OPEN_REQUEST:
             gone.extend(_request_parts(request))
+        gone.extend(_job_parts(state, step, job))
     return gone
 
 
