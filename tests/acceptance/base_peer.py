@@ -18,7 +18,7 @@ from typing import Any, Self
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.acceptance.base_wire import decode, encode
+from tests.acceptance.base_wire import MESSAGES, decode, encode
 
 EXCHANGE = "caroni_exchange"
 FULFILLMENT = "wf.agent.fulfillment"
@@ -112,6 +112,19 @@ class BasePeer:
 
     def names(self, kind: str = "got") -> list[str]:
         return [name for name, _ in getattr(self, kind)]
+
+
+class Observer(BasePeer):
+    """Hears all that goes over the exchange, and ends at what base peers cannot read."""
+
+    more_keys = ("#",)
+
+    async def take(self, sender: str, **fields: Any) -> None:
+        """It is in ``got``."""
+
+
+for _name in MESSAGES:
+    setattr(Observer, f"on_{_name}", Observer.take)
 
 
 # --- an agent ------------------------------------------------------------------------------------

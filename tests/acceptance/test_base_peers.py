@@ -17,6 +17,7 @@ from tests.acceptance.base_peer import (
     BaseManager,
     BaseStep,
     JobFails,
+    Observer,
     new_topic,
     submit,
 )
@@ -158,7 +159,7 @@ RESULT = "prepend CARONI ROCKS append"
 
 
 async def test_a_base_agent_serves_our_manager(lab: Site, url: str) -> None:
-    async with BaseAgent(url, CHAIN_JOBS) as agent:
+    async with Observer(url) as observer, BaseAgent(url, CHAIN_JOBS) as agent:
         update = await lab.run("text-chain", {"message": '"caroni rocks"'})
         assert update.outputs == {"final_text": f'"{RESULT}"'}
         assert agent.names().count("JobFulfillmentOfferAccept") == 3
@@ -169,6 +170,8 @@ async def test_a_base_agent_serves_our_manager(lab: Site, url: str) -> None:
             "JobStatusRequest",
             "JobDataAvailable",
         }
+        # the submit, and all else between those who sign, goes another way
+        assert set(observer.names()) == set(agent.names()) | set(agent.names("sent"))
 
 
 async def test_a_value_is_read_as_its_type_wants(lab: Site, url: str) -> None:

@@ -9,13 +9,14 @@ import msgspec
 import pytest
 
 from caroni.core.manager.state import AnswerStatus
-from caroni.core.messages import JobAccepted
+from caroni.core.messages import JobAccepted, WorkFlowCreate
 from caroni.core.plan import Plan, PlanInput, PlanStep, StepPolicy, WorkflowInput, WorkflowOutput
 from caroni.core.rows import AgentOffer, Peer
 from caroni.daemon.embedded import Embedded
 from caroni.daemon.engine import Seen
 from caroni.daemon.manager import MAX_ANSWERS
 from caroni.daemon.node import Limits
+from caroni.daemon.ports import Delivery
 from caroni.errors import TransientError
 from caroni.execution.definition import JobDefinition
 from caroni.execution.executor import JobSpec
@@ -23,6 +24,8 @@ from caroni.execution.noop import NoopExecutor
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Role, Store
 from caroni.model.unit import Unit
+from caroni.wire.codec import encode
+from caroni.wire.envelope import seal_unsigned
 from tests.daemon.waiting import until
 
 JOB = JobDefinition(
@@ -255,3 +258,40 @@ async def test_an_executor_that_breaks_costs_its_jobs_and_no_slot(federation: Fe
     assert last.workflows[0].state == "failed"
     assert "no batch system here" in last.workflows[0].failure
     await run_one(federation)
+
+
+async def test_a_base_message_counts_again_unless_the_broker_redelivers_it(federation: Federation) -> None:
+    """It has no id: two submits may well be the same bytes, and a submit brought twice is one."""
+    await federation.start()
+    await federation.add_template("w", PLAN)
+    manager = federation.manager
+    manager.opener.mode = "lab"
+    manager.engine._base_queues = frozenset({"base"})
+    manager.role.state.policy = msgspec.structs.replace(
+        manager.role.state.policy, may_submit=lambda sender, template: True
+    )
+    create = WorkFlowCreate(template_name="w", wf_name="label", inputs={"start": '"x"'})
+    sender = "wf.agent." + "A" * 22
+    first = Delivery(
+        body=seal_unsigned(*encode(create, base=True)), routing_key="", queue="base", reply_to=sender
+    )
+    again = msgspec.structs.replace(first, redelivered=True)
+    elsewhere = msgspec.structs.replace(first, queue="ctl")
+
+    async def workflows() -> list[str]:
+        rows = await manager.store.database.fetch("SELECT submitter FROM workflow")
+        return [submitter for (submitter,) in rows]
+
+    refused = manager.store._rejected
+    for deliveries, count in (
+        ([first], 1),
+        ([again], 1),
+        ([first], 2),
+        ([first, first, again], 4),
+        ([again], 4),
+    ):
+        for delivery in (*deliveries, elsewhere):
+            manager.engine.deliver(delivery)
+        refused += 1  # the last one, which tells that all have been worked on
+        await until(lambda wanted=refused: manager.store._rejected == wanted)  # type: ignore[misc]
+        assert await workflows() == [f"unsigned:{sender}"] * count
