@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "job": ("job", "app", "An agent's job definitions."),
     "manager": ("daemons", "manager_app", "Run a manager."),
     "agent": ("daemons", "agent_app", "Run an agent."),
+    "service": ("service", "app", "Have systemd run a manager or an agent."),
     "submit": ("submit", "app", "Send a workflow to a manager, over the broker."),
     "watch": ("watch", "app", "Follow a workflow to its end."),
     "list": ("workflows", "list_app", "List a manager's workflows."),
