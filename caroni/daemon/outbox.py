@@ -409,9 +409,11 @@ class Outbox:
                 self._waiting = min(self._waiting or row.next_try, row.next_try)
                 continue
             if row.sealed is None and is_base(row.peer):
-                row = sealed_for_base(row, unit)
                 self._sent.append(row.id)  # marked before it leaves: it must not leave twice
                 self._leaving.append(row.id)
+                if not self._base:
+                    continue  # written in lab mode, which is over: there is no way to them any more
+                row = sealed_for_base(row, unit)
             elif row.sealed is None:
                 items = (LedgerItem(type=row.type, conversation_id=row.conversation_id),)
                 end = MAX_LIFETIME if row.type == "Bundle" else lifetime(row.type)

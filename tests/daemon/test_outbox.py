@@ -69,7 +69,7 @@ class BrittleBus(MemoryBus):
 class Seat:
     """An outbox, its store, and a recipient that counts."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, base: bool = True) -> None:
         self.store = store
         self.clock = Time()
         self.broker = MemoryBroker()
@@ -85,7 +85,7 @@ class Seat:
             dice=random.Random(1),
             stream_id=1,
             wake=lambda: None,
-            base=True,
+            base=base,
             on_gone=self.gone.append,
         )
 
@@ -318,3 +318,14 @@ async def test_a_base_peer_without_a_queue_has_gone(open_store: Open) -> None:
     assert seat.gone == [BASE_GONE]
     assert await seat.store.count_outbox() == 0
     assert not seat.outbox.next_drain
+
+
+async def test_nothing_leaves_for_base_peers_when_lab_mode_is_over(open_store: Open) -> None:
+    store = await open_store("manager")
+    seat = await Seat(store).start()
+    await seat.unit(BASE)
+    again = await Seat(store, base=False).start()
+    await again.listen(BASE)
+    await again.unit(BASE)
+    await again.settle()
+    assert (again.got, await store.count_outbox()) == ([], 0)
