@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import datetime
 import json
 import multiprocessing
@@ -22,7 +23,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
 from caroni.model.schema import migrate
 from tests.services.postgres import PostgresCluster
 from tests.simulator.disk import PostgresRoom, Room, SqliteRoom
-from tests.simulator.faults import Profile
+from tests.simulator.faults import SHORT
 from tests.simulator.people import ROUNDS, Person, random_create
 from tests.simulator.plans import TYPES, job_types, random_plan
 from tests.simulator.rest import check
@@ -39,7 +39,8 @@ from tests.simulator.troubles import Troubles
 from tests.simulator.world import START
 
 #: at most 300 events, less than half of them among faults
-TINY = Profile(
+TINY = dataclasses.replace(
+    SHORT,
     name="tiny",
     faulty=40 * MINUTE,
     faulty_events=120,
@@ -131,7 +132,7 @@ def play(seed: int, room: Room, prepare: Callable[[StoredWorld], None] = lambda 
 # --- many of them --------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclasses.dataclass
 class History:
     """What is kept of a world, small enough to cross to the parent."""
 
