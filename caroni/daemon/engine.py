@@ -471,7 +471,7 @@ class Engine:
             QuarantineRow(
                 key=item.message_id or self._dice.getrandbits(128).to_bytes(16, "big"),
                 kind=item.type_name or "message",
-                body=encode(item.message)[1] if item.message is not None else b"",
+                body=encode(item.message)[1] if item.message is not None else item.unread,
                 sender=one.sender,
                 reason=reason,
                 error=error[:1000],

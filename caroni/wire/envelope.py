@@ -403,4 +403,5 @@ def _open_item(
         message_id=message_id,
         type_name=ALIASES.get(name, name[:128]),
         error=error,
+        unread=value if error is not None else b"",
     )

@@ -43,6 +43,11 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     message_id: bytes
     type_name: str
     error: MessageRejected | None = None
+    #: as it came, for the quarantine
+    type_url: str = ""
+    value: bytes = b""
+    #: the bytes of a message that could not be read: a later version may know its type
+    unread: bytes = b""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,3 +66,5 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     #: SHA-256 of the leaf certificate; empty for unsigned ones
     fingerprint: bytes
     unsigned: bool = False
+    #: the operator has it tried again: it was set aside, and is no sign of life now
+    replayed: bool = False

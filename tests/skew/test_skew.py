@@ -184,10 +184,11 @@ async def test_an_unknown_message_type_is_set_aside_and_can_be_read_later(
     key = f"wf.manager.{short_id(release.world['manager'])}"
     await bus.publish(Publish(routing_key=key, body=body, message_id="", type=""))
     store = restarted.manager.store
-    wanted = "SELECT reason, error FROM quarantine WHERE key = ?"
+    wanted = "SELECT reason, error, kind, body FROM quarantine WHERE key = ?"
     found = await _eventually(store, wanted, message_id.hex())
     assert found[0][0] == "E_TYPE"
     assert "JobOfTomorrow" in found[0][1]
+    assert (found[0][2], bytes(found[0][3])) == ("JobOfTomorrow", value)
     await bus.close()
     # a later version that knows the type reads it from the ledger
     ((envelope,),) = await store.database.fetch(
