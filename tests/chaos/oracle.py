@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from caroni.daemon.submitter import NoAnswer
-from caroni.errors import TransientError
+from caroni.errors import CaroniError
 from tests.chaos.arena import AGENTS, DAEMONS, MANAGERS, Arena
 from tests.chaos.books import Unreadable
 from tests.chaos.faults import FULL_DISKS
@@ -189,7 +188,7 @@ async def _outputs(load: Load) -> list[str]:
         for _ in range(5):
             try:
                 status = await load.submitters[one.manager].status(one.uuid, 20)
-            except (NoAnswer, TransientError) as error:
+            except CaroniError as error:
                 told = f"no answer: {error}"
             else:
                 told = json.dumps(status.outputs)
