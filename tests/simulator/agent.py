@@ -16,7 +16,9 @@ from caroni.core.agent.state import (
     Allowance,
     Announce,
     Connected,
+    JobsFound,
     JobType,
+    RecoverJob,
     SignalJob,
     SignalKind,
     Started,
@@ -78,6 +80,7 @@ class AgentNode(Node):
             slots=dice.choice([1, 2, 4]),
             offer_ttl=dice.choice([2 * MINUTE, HOUR]),
             max_offline=dice.choice([0, HOUR]),
+            input_timeout=world.profile.input_timeout,
         )
         self.policy = plain_policy(
             Allowance(max_queued=dice.choice([1, 3, 1000]), offers_outstanding=dice.choice([2, 1000]))
@@ -155,6 +158,11 @@ class AgentNode(Node):
             self.host.launch(job)
             if job.state in _WISH:
                 self.host.signal(job.key, _WISH[job.state])
+        if found := self.host.forgotten():
+            self.world.saw("jobs found in the spool", len(found))
+            keys = [(job.key[0], job.offer_uuid) for job in found]
+            self._load(row for key in keys if (row := self.rows.get((AgentOffer, key))) is not None)
+            self.happen(JobsFound(jobs=tuple(found)))
         self.happen(Connected())
         self.presence()
         if interval := self.world.dice.choice(self.world.profile.presences):
@@ -233,6 +241,10 @@ class AgentNode(Node):
                 if job is not None:
                     self.host.launch(job)
                     self.crash_here("after spawn")
+            elif isinstance(action, RecoverJob):
+                job = draft.get(AgentJob, action.key)
+                if job is not None:
+                    self.host.launch(job)
             elif isinstance(action, SignalJob):
                 self.host.signal(action.key, action.kind)
             elif isinstance(action, Announce):

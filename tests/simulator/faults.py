@@ -17,8 +17,9 @@ class Profile:
     """How large a history may become. Durations in microseconds."""
 
     name: str
-    #: faults happen for so long
+    #: faults happen for so long, and for so many events
     faulty: int
+    faulty_events: int
     #: and then there is peace, at most for so long
     healed: int
     #: more events than this are a message storm
@@ -32,11 +33,15 @@ class Profile:
     jobs: tuple[int, ...]
     #: what an absence may take, seconds
     absences: tuple[int, ...]
+    #: for how long an agent with a schedule is closed each day
+    closed: tuple[int, ...]
     #: between two happenings at one node
     pause: int
     #: the longest pause between two questions about a silent job, and the end of telling an absent agent
     poll_caps: tuple[int, ...]
     abandon_after: int
+    #: how long an agent waits for inputs
+    input_timeout: int
     #: seconds between presences that nothing occasions, 0 = none
     presences: tuple[int, ...]
 
@@ -44,22 +49,26 @@ class Profile:
 SHORT = Profile(
     name="short",
     faulty=90 * MINUTE,
+    faulty_events=550,
     healed=30 * DAY,
     max_events=1_500,
-    steps=4,
+    steps=3,
     workflows=2,
     delays=(1, 30, 300, 3600),
     jobs=(1, 60, 1200),
     absences=(10, 300, 3600),
+    closed=(20 * MINUTE, HOUR),
     pause=15 * MINUTE,
     poll_caps=(30 * MINUTE, 2 * HOUR),
     abandon_after=2 * DAY,
+    input_timeout=3 * HOUR,
     presences=(0,),
 )
 
 LONG = Profile(
     name="long",
     faulty=8 * HOUR,
+    faulty_events=100_000,
     healed=60 * DAY,
     max_events=200_000,
     steps=8,
@@ -67,9 +76,11 @@ LONG = Profile(
     delays=(1, 30, 300, 3600, 20_000, 300_000),
     jobs=(1, 20, 600, 3 * 3600),
     absences=(10, 600, 4 * 3600, 40 * 3600),
+    closed=(HOUR, 8 * HOUR),
     pause=30 * MINUTE,
     poll_caps=(10 * MINUTE, HOUR),
     abandon_after=30 * DAY,
+    input_timeout=DAY,
     presences=(0, 0, 600, 3600),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from caroni.core.agent.state import JobExited, JobStarted, SignalKind
+from caroni.core.agent.state import FoundJob, JobExited, JobStarted, SignalKind
 from caroni.core.messages import FailureClass
 from caroni.core.plan import SECOND
 from caroni.core.rows import AgentJob, JobKey
@@ -15,6 +15,7 @@ from tests.simulator import words
 if TYPE_CHECKING:
     from tests.simulator.agent import AgentNode
 
+_NOT_STARTED = (AgentJobState.PENDING, AgentJobState.QUEUED)
 #: seconds that a process is given to end by itself
 GRACE = 30
 
@@ -28,6 +29,8 @@ class Process:
     started_at: int
     ends_at: int
     inputs: dict[str, str]
+    #: what the directory says of the job; None for one that only holds the wish that it never starts
+    spec: AgentJob | None = None
     fails: bool = False
     alive: bool = True
     paused: bool = False
@@ -61,7 +64,7 @@ class Host:
         self.agent.oracle.started(job)
         inputs = self.agent.inputs_of(job.key)
         lasts = int(dice.choice(world.profile.jobs) * dice.random() * SECOND)
-        process = Process(job.key, self.boot, world.now, world.now + lasts, inputs)
+        process = Process(job.key, self.boot, world.now, world.now + lasts, inputs, spec=job)
         process.fails = dice.random() < world.faults.job_failure
         process.followed = self.agent.epoch
         self.spool[job.job_uuid] = process
@@ -174,6 +177,34 @@ class Host:
             self.tell(process)
 
         world.at(world.now + patience, dies)
+
+    # -- after a restore -----------------------------------------------------------------------
+
+    def forgotten(self) -> list[FoundJob]:
+        """Jobs with files here that the database does not know, or believes never started."""
+        found = []
+        for process in self.spool.values():
+            row = self.agent.rows.get((AgentJob, process.key))
+            known = isinstance(row, AgentJob) and row.state not in _NOT_STARTED
+            job = process.spec
+            if known or job is None:
+                continue
+            found.append(
+                FoundJob(
+                    key=job.key,
+                    offer_uuid=job.offer_uuid,
+                    request_uuid=job.request_uuid,
+                    job_type=job.job_type,
+                    job_type_version=job.job_type_version,
+                    definition_revision=job.definition_revision,
+                    parameters=job.parameters,
+                    attempt=job.attempt,
+                    max_runtime=job.max_runtime,
+                    inputs=process.inputs,
+                    paused=process.paused,
+                )
+            )
+        return found
 
     # -- the host itself -----------------------------------------------------------------------
 

@@ -328,6 +328,8 @@ class Node:
         due = self.state.timers.next_due()
         if due:
             self.wake(due - self.skew)
+        if not self.mute and self.outbox:
+            self.wake(min(posted.next_try for posted in self.outbox.values()) - self.skew)
 
     def _receive(self, draft: Any, sender: str, posted: Posted, fresh: list[tuple[str, bytes]]) -> None:
         mid = (sender, posted.id)
@@ -427,7 +429,8 @@ class Node:
         if not self.mute:
             waiting = [p for p in self.outbox.values() if not p.sent and p.next_try <= self.now]
             for posted in waiting:
-                self.world.tell(words.said, self.uri, posted.outgoing)
+                if not posted.tries:
+                    self.world.tell(words.said, self.uri, posted.outgoing)
             for posted, routed in zip(waiting, self.world.network.post(self.uri, waiting), strict=True):
                 self.crash_here("after publish, before mark")
                 self._published(posted, routed)
@@ -441,11 +444,14 @@ class Node:
             if not routed:
                 self.unheard(posted)
             return
+        recipient = self.world.nodes.get(posted.outgoing.to)
+        if recipient is not None and recipient.gone:
+            posted.sent = True  # the operator has retired it
+            return
         self.world.saw("unroutable")
         posted.tries += 1
         wait = min(RETRY_FIRST * 2 ** min(posted.tries - 1, 12), RETRY_CAP)
         posted.next_try = self.now + wait
-        self.wake(self.world.now + wait)
 
     def unheard(self, posted: Posted) -> None:
         """Nobody is bound to the key of a broadcast."""

@@ -68,8 +68,8 @@ class ManagerOracle:
         self.contacts: dict[str, int] = {}
         self.windows: dict[str, tuple[int, int, int]] = {}
         self._heard: list[tuple[Origin, Message]] = []
-        #: jobs and accepted offers that a restore made this manager forget
-        self.forgotten: set[JobKey] = set()
+        #: jobs and offers that a restore made this manager forget, and when
+        self.forgotten: dict[JobKey, int] = {}
         self.forgotten_offers: set[OfferKey] = set()
         #: steps that an operator had tried again: he takes the risk that they run twice
         self.retried: set[StepKey] = set()
@@ -88,27 +88,29 @@ class ManagerOracle:
         """The database is an older one from now on."""
         jobs = {k[1] for k in before.rows if k[0] is Job} - {k[1] for k in after.rows if k[0] is Job}
         offers = {k[1] for k in before.rows if k[0] is Offer} - {k[1] for k in after.rows if k[0] is Offer}
-        self.forgotten |= jobs  # type: ignore[arg-type]
+        for key in jobs:
+            self.forgotten.setdefault(key, self.world.now)  # type: ignore[arg-type]
         self.forgotten_offers |= offers  # type: ignore[arg-type]
 
     # -- around a commit -----------------------------------------------------------------------
 
     def before_commit(self, draft: Draft) -> None:
         """I22: what was forgotten is not stopped within the hold."""
-        if not (self.forgotten or self.forgotten_offers):
-            return
-        node = self.node
-        if self.world.now >= node.put_back_at + node.settings.restore_hold - SLACK:
+        if not self.forgotten:
             return
         for outgoing in draft.messages:
             m = outgoing.message
-            if isinstance(m, JobKill) and (outgoing.to, m.job_uuid) in self.forgotten:
+            if isinstance(m, JobKill) and self._in_hold((outgoing.to, m.job_uuid)):
                 self._violate("I22", f"stops {self._name(m.job_uuid)}, which a restore made it forget")
             if isinstance(m, JobFulfillmentOfferReject) and (
                 (outgoing.to, m.offer_uuid) in self.forgotten_offers
-                and (outgoing.to, job_uuid_of(m.offer_uuid)) in self.forgotten
+                and self._in_hold((outgoing.to, job_uuid_of(m.offer_uuid)))
             ):
                 self._violate("I22", f"rejects {self._name(m.offer_uuid)}, which a restore made it forget")
+
+    def _in_hold(self, key: JobKey) -> bool:
+        since = self.forgotten.get(key)
+        return since is not None and self.world.now < since + self.node.settings.restore_hold - SLACK
 
     def after_commit(self, draft: Draft) -> None:
         """What the unit heard counts now; what it changed must fit together."""
@@ -194,9 +196,9 @@ class ManagerOracle:
         self.world.saw(f"step {row.state}")
         if old.state is StepState.HELD and row.state in (StepState.RUNNING, StepState.FULFILLED):
             self.world.saw("held step goes on")
-        if old.state is StepState.HELD and row.state is StepState.WAITING:
-            self.world.saw("held step tried again")
+        if old.state is StepState.HELD and row.state in (StepState.WAITING, StepState.FULFILLING):
             self.retried.add(row.key)
+            self.world.saw("held step tried again")
         if row.state is StepState.COMPLETED:
             winner = self.node.rows.get((Job, row.winner))
             if isinstance(winner, Job) and winner.state in GIVEN_UP_JOB:
@@ -205,7 +207,7 @@ class ManagerOracle:
     def _on_job(self, old: Job | None, row: Job) -> None:
         name = f"{self._called(row)}@{words.name(row.agent)}"
         self.world.trace.names.learn(row.job_uuid, name)
-        self.forgotten.discard(row.key)
+        self.forgotten.pop(row.key, None)
         if old is None:
             offer = self.node.rows.get((Offer, (row.agent, row.offer_uuid)))
             if row.offer_uuid and not isinstance(offer, Offer):
@@ -328,7 +330,8 @@ class AgentOracle:
                 name = self.world.trace.names.of(job.job_uuid)
                 self._violate("I14", f"{name} is of an offer that was not accepted")
         self._new.clear()
-        if len(self.placed) > self.node.settings.slots:
+        # what is found in the spool after a restore runs already, whether there is a slot or not
+        if len(self.placed) > self.node.settings.slots and not self.node.put_back_count:
             self._violate("I20", f"{len(self.placed)} jobs in {self.node.settings.slots} slots")
 
     def row(self, old: Row | None, row: Row) -> None:

@@ -43,7 +43,7 @@ def _close_daily(world: World, agent: AgentNode) -> None:
     """Some hours of each day; switched off meanwhile, or only closed."""
     dice, profile = world.dice, world.profile
     first = START + int(dice.random() * profile.faulty)
-    length = int(dice.choice([1, 8]) * HOUR * (0.5 + dice.random() / 2))
+    length = int(dice.choice(profile.closed) * (0.5 + dice.random() / 2))
     agent.policy = replace(agent.policy, window=daily(first, length, START + profile.faulty + DAY))
     world.saw("daily schedule")
     if dice.random() < 0.5:
@@ -68,12 +68,12 @@ def play(seed: int, profile: Profile = LONG) -> World:
     """Run one seed to its end and check everything; ``world.violations`` is the verdict."""
     world, troubles = build(seed, profile)
     try:
-        calm = world.run(START + profile.faulty, profile.max_events)
+        world.run(START + profile.faulty, profile.faulty_events)
         troubles.end()
         for after in ROUNDS:
             for one in (*troubles.managers.values(), *troubles.agents.values(), *world.people.values()):
                 world.at(world.now + after, one.look_after)
-        calm = world.run(START + profile.faulty + profile.healed, profile.max_events) and calm
+        calm = world.run(START + profile.faulty + profile.healed, profile.max_events)
     except Exception as error:
         if not world.violations:
             world.violate(f"I11 {error!r}")
