@@ -12,6 +12,10 @@ import asyncpg  # type: ignore[import-untyped]
 Rows = list[tuple[Any, ...]]
 
 
+#: how the two libraries put it that a database is away
+_AWAY = (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
 class Unreadable(Exception):
     """A database cannot be read just now: its server is away, its disk is full."""
 
@@ -33,7 +37,7 @@ class Books:
                 return [tuple(row) for row in await connection.fetch(query, timeout=30)]
             finally:
                 await connection.close(timeout=10)
-        except (OSError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except (*_AWAY, OSError, TimeoutError) as error:
             raise Unreadable(f"{name}: {error}") from error
 
     async def count(self, name: str, table: str, where: str = "") -> int:
