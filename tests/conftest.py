@@ -6,6 +6,8 @@ A service that is not installed skips its tests, unless ``CARONI_REQUIRE_SERVICE
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -35,6 +37,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "migrated" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.database)
+
+
+_status = 0
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Remember how it went."""
+    global _status
+    _status = int(exitstatus)
+
+
+def pytest_unconfigure() -> None:
+    """A test that fails may leave a database open, whose thread would keep this process for ever."""
+    left = [t.name for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if _status and left:
+        sys.stderr.write(f"threads are left behind: {', '.join(left)}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_status)
 
 
 def _missing(error: ServiceMissing) -> None:
