@@ -11,11 +11,12 @@ from pathlib import Path
 
 import psutil
 
-from caroni.errors import CaroniError
+from caroni.daemon.submitter import NoAnswer
+from caroni.errors import CaroniError, TransientError
 from tests.chaos.arena import AGENTS, DAEMONS, MANAGERS, Arena
 from tests.chaos.books import Unreadable
 from tests.chaos.faults import FULL_DISKS
-from tests.chaos.load import Load, expected
+from tests.chaos.load import Load, Submitted, expected
 
 #: of each kind of break, so many are told one by one
 SHOWN = 10
@@ -185,21 +186,25 @@ async def _outputs(load: Load) -> list[str]:
     """What the submitter is told, over the broker."""
     breaks = []
     for one in load.submitted:
-        for _ in range(5):
-            try:
-                status = await load.submitters[one.manager].status(one.uuid, 20)
-            except CaroniError as error:
-                told = f"no answer: {error}"
-            else:
-                told = json.dumps(status.outputs)
-                if status.outputs == {"out": json.dumps(expected(one.template, one.text))}:
-                    break
-            await asyncio.sleep(0.5)
-        else:
+        told = await _told(load, one)
+        if told != {"out": json.dumps(expected(one.template, one.text))}:
             breaks.append(f"outputs of {one.uuid.hex()} ({one.template} {one.text}): {told}")
         if len(breaks) >= SHOWN:
             break
     return breaks
+
+
+async def _told(load: Load, one: Submitted) -> dict[str, str] | str:
+    """Its outputs, or why there are none."""
+    for _ in range(5):
+        try:
+            return (await load.submitters[one.manager].status(one.uuid, 20)).outputs
+        except (NoAnswer, TransientError) as error:
+            why = f"no answer: {error}"
+            await asyncio.sleep(0.5)
+        except CaroniError as error:
+            return f"refused: {error}"
+    return why
 
 
 def _tell(verdict: Verdict, what: str, which: list[str]) -> None:
