@@ -10,6 +10,7 @@ from caroni.core.draft import Origin, RenewStream
 from caroni.core.ids import job_uuid_of
 from caroni.core.manager.state import ManagerDraft, Started
 from caroni.core.messages import (
+    FailureClass,
     JobDataAvailable,
     JobFulfillmentOfferReject,
     JobKill,
@@ -149,3 +150,13 @@ def test_in_the_hold_a_job_of_an_offer_that_was_not_taken_is_no_job_to_stop() ->
     said = m.accepted(ONE)
     assert not said.of(JobKill)
     assert m.row(Orphan, FIRST).due
+
+
+def test_a_reserved_job_that_waited_in_vain_is_no_failed_attempt() -> None:
+    m = ManagerSide({"chain": plan(step("first"), step("second", "first/out", max_attempts=1))})
+    m.submit("chain", reserve=Reserve.ALL)
+    m.offer(ONE, name="second")
+    m.accepted(ONE)
+    m.fails(FIRST, FailureClass.INPUT, None)
+    assert (m.step("second").job_failures, m.step("second").other_failures) == (0, 1)
+    assert m.step("second").state is StepState.WAITING

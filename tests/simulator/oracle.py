@@ -110,7 +110,10 @@ class ManagerOracle:
 
     def _in_hold(self, key: JobKey) -> bool:
         since = self.forgotten.get(key)
-        return since is not None and self.world.now < since + self.node.settings.restore_hold - SLACK
+        if since is None or self.world.now >= since + self.node.settings.restore_hold - SLACK:
+            return False
+        # with nobody who says so and an agent that has forgotten too, there is no way to know
+        return self.node.put_back_told or not self.world.nodes[key[0]].put_back_count
 
     def after_commit(self, draft: Draft) -> None:
         """What the unit heard counts now; what it changed must fit together."""

@@ -118,7 +118,7 @@ def random_create(world: World, node: ManagerNode, number: int) -> WorkFlowCreat
         inputs={"start": f'"{node.uri}-{number}"'},
         submit_uuid=dice.randbytes(16),
         on_failure=dice.choice([OnFailure.DRAIN, OnFailure.KILL]),
-        reserve=dice.choice([Reserve.READY, Reserve.READY, Reserve.ALL]),
+        reserve=dice.choice([Reserve.READY, Reserve.READY, Reserve.READY, Reserve.ALL]),
     )
 
 

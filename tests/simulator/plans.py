@@ -25,7 +25,7 @@ def random_plan(dice: random.Random, types: list[str], most: int = 8) -> Plan:
             max_attempts=dice.choice([3, 20]),
             max_other_failures=dice.choice([20, 1000]),
             backoff=dice.choice([0, 10 * SECOND]),
-            lost_after=dice.choice([0, 40 * MINUTE, 2 * HOUR]),
+            lost_after=dice.choice([0, 5 * MINUTE, 40 * MINUTE, 2 * HOUR]),
             at_most_once=once and dice.random() < 0.5,
         )
         steps.append(
@@ -42,7 +42,7 @@ def random_plan(dice: random.Random, types: list[str], most: int = 8) -> Plan:
 
 def job_types(dice: random.Random, place: int) -> dict[str, JobType]:
     """What the agent at this place of three holds: every type is on two, so that there is always another."""
-    stop_after = dice.choice([0, 0, 0, HOUR])
+    stop_after = dice.choice([0, 0, 10 * MINUTE, HOUR])
     return {
         name: JobType(
             name=name,

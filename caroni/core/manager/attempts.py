@@ -42,14 +42,16 @@ def job_failed(
     if step is None or step.current != job.key or step.state not in _STEP_HAS_JOB:
         return
     reason = f"{failure_class.name.lower()}: {info}" if info else failure_class.name.lower()
+    # what was reserved before its inputs were known has not been tried, whatever became of it
+    counts = failure_class in _COUNTED and not step.missing
     step = d.put(
         replace(
             step,
             failure=reason[:1000],
             exit_code=job.exit_code,
             stderr_tail=job.stderr_tail,
-            job_failures=step.job_failures + (failure_class in _COUNTED),
-            other_failures=step.other_failures + (failure_class not in _COUNTED),
+            job_failures=step.job_failures + counts,
+            other_failures=step.other_failures + (not counts),
             excluded={**step.excluded, job.agent: step.attempt + 1 + d.settings.exclusion_attempts},
         )
     )
