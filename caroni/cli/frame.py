@@ -1,7 +1,7 @@
 """What all commands share: finding them, and how they end.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 33 a CWL feature that is not supported;
-130 interrupted; 141 the reader of our output has gone. ``CARONI_DEBUG=1`` shows tracebacks.
+75 a command is left for a daemon that has not answered; 130 interrupted; 141 the reader of our output has gone. ``CARONI_DEBUG=1`` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "show": ("workflows", "show_app", "Show a workflow and its steps."),
     "outputs": ("workflows", "outputs_app", "Print a workflow's outputs."),
     "jobs": ("jobs", "app", "List a manager's attempts, or an agent's queue."),
+    "quarantine": ("quarantine", "app", "What was set aside: look, try again, drop."),
     "explain": ("explain", "app", "Say why a workflow is not running."),
     "cancel": ("control", "cancel_app", "Stop a workflow, or some of its steps."),
     "pause": ("control", "pause_app", "Suspend a workflow, the jobs of steps, or one job."),
