@@ -29,12 +29,13 @@ from typing import Any
 from caroni.core.plan import DAY, HOUR, MINUTE, SECOND
 from caroni.model.schema import migrate
 from tests.services.postgres import PostgresCluster
+from tests.simulator.compared import StoredWorld
 from tests.simulator.disk import PostgresRoom, Room, SqliteRoom
 from tests.simulator.faults import SHORT
 from tests.simulator.people import ROUNDS, Person, random_create
 from tests.simulator.plans import TYPES, job_types, random_plan
 from tests.simulator.rest import check
-from tests.simulator.stored import Stored, StoredAgentNode, StoredManagerNode, StoredWorld
+from tests.simulator.stored import Stored, StoredAgentNode, StoredManagerNode
 from tests.simulator.troubles import Troubles
 from tests.simulator.world import START
 

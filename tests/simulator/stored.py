@@ -7,13 +7,9 @@ What a death leaves must be the model; what a start loads must be what memory wa
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from caroni.core.agent import routes as agent_routes
 from caroni.core.agent.state import AgentState
@@ -29,76 +25,30 @@ from caroni.core.rows import AGENT_ROWS, MANAGER_ROWS, Row
 from caroni.daemon.outbox import ledger_item, routing_key
 from caroni.errors import TransientError
 from caroni.model.live import Live
-from caroni.model.store import Role, Store
+from caroni.model.store import Store
 from caroni.model.unit import CommandDone, LedgerRow, OutboxRetry, OutboxRow, Sealed, Unit
-from tests.simulator.disk import Disk, Room
-from tests.simulator.equal import Held, held, unlike
-from tests.simulator.faults import Profile
+from tests.simulator.compared import Compared, Key, StoredWorld, command_row, letter_row
 from tests.simulator.node import Durable
 from tests.simulator.words import name as short
-from tests.simulator.world import AgentNode, Crash, ManagerNode, Node, Posted, World
+from tests.simulator.world import AgentNode, Crash, ManagerNode, Posted
 
-Key = tuple[type[Row], Hashable]
 #: What has become of letters since the last unit: None if they have left.
 Marks = dict[bytes, Posted | None]
-
-#: What memory holds beside its rows and does not read back at a start: settings and what belongs to
-#: them, what the shell sets, and hints whose loss costs a question. Everything else is made of rows.
-NOT_OF_ROWS = frozenset(
-    {
-        "settings",
-        "policy",
-        "plans",
-        "revisions",
-        "job_types",
-        "boot_id",
-        "started_at",
-        "short_of",
-        "own_stream",
-        "next_sequence",
-        # the rows themselves and their timers are compared by their own
-        "tables",
-        "timers",
-        "declined_busy",
-    }
-)
 
 
 class Killed(Exception):
     """The process is dead; raised so that the store's code stops, and never seen by the core."""
 
 
-class StoredWorld(World):
-    """A world whose nodes have databases."""
-
-    def __init__(self, seed: int, profile: Profile, room: Room) -> None:
-        super().__init__(seed, profile)
-        self.room = room
-        # of its own, so that a history goes the same way on every database
-        self.chance = random.Random(seed ^ 0x5EED)
-        #: how often a unit of work meets a fault of the store, and how often all is compared
-        self.store_faults = self.chance.choice([0.03, 0.1, 0.3])
-        self.compare = self.chance.choice([0.1, 0.3, 1.0])
-        self.figures: Counter[str] = Counter()
-
-
-class Stored(Node):
+class Stored(Compared):
     """Mixed in before a node: commits through a store, dies in it, loads from it."""
-
-    world: StoredWorld
-    state: Any
-    role: Role
-    row_types: tuple[type[Row], ...]
 
     def __init__(self, world: StoredWorld, *args: Any, **more: Any) -> None:
         super().__init__(world, *args, **more)
-        self.disk: Disk = world.room.disk(len(world.nodes) - 1)
-        #: what the database's outbox must hold: also what has left and is not marked yet
-        self.letters: dict[bytes, Posted] = {}
-        #: rows of the ledger
+        self.disk = world.room.disk(len(world.nodes) - 1)
+        self.letters = {}
         self.ledger = 0
-        #: our numbers of commands -> those of the command table
-        self.command_ids: dict[int, int] = {}
+        self.command_ids = {}
         #: left out of what is written, to see that it is noticed
         self.tamper: Callable[[Unit], None] = lambda unit: None
         self._in_order = True
@@ -109,24 +59,6 @@ class Stored(Node):
         self._draft: Any = None
         self._composed: tuple[list[Posted], dict[str, int]] = ([], {})
         self._brought: list[Row] = []
-
-    # -- what differs between the roles --------------------------------------------------------
-
-    def blank(self) -> State:
-        """A memory without rows."""
-        raise NotImplementedError
-
-    def needs(self, sender: str, m: Message) -> list[Key]:
-        """See ``caroni.daemon.role.Role``."""
-        raise NotImplementedError
-
-    def evictable(self, touched: Iterable[Row]) -> list[tuple[type[Row], Any]]:
-        """See ``caroni.daemon.role.Role``; of the present memory."""
-        raise NotImplementedError
-
-    async def load_live(self, store: Store) -> Live:
-        """The store's own query."""
-        raise NotImplementedError
 
     # -- a start, a stop, a backup -------------------------------------------------------------
 
@@ -183,7 +115,7 @@ class Stored(Node):
         for row in self.rows.values():
             unit.rows.setdefault(type(row), []).append(row)
         for posted in self.letters.values():
-            unit.outbox.append(self._outbox_row(posted, posted.value))
+            unit.outbox.append(outbox_row(posted, posted.value, self.now))
         self._fate = ""
         self.disk.run(self.disk.store.commit(unit))
         self.ledger = 0
@@ -200,26 +132,6 @@ class Stored(Node):
                     self.state.timers.set(row_type, key, due)
         self._evict_all(self.state)
 
-    def _evict_all(self, state: Any) -> None:
-        mine, self.state = self.state, state
-        rows = [row for table in state.tables.values() for row in table.values()]
-        for row_type, key in self.evictable(rows):
-            state.evict(row_type, key)
-        self.state = mine
-
-    def _read_live(self) -> list[Row]:
-        live = self.disk.run(self.load_live(self.disk.store))
-        for owner, error in live.broken:
-            self.world.violate(f"{short(self.uri)}: rows of {owner.hex()} cannot be read: {error}")
-        return live.rows
-
-    def _refill(self, state: State, rows: Sequence[Row]) -> None:
-        for row_type, table in state.tables.items():
-            for key in list(table):
-                state.evict(row_type, key)
-        order = {row_type: place for place, row_type in enumerate(state.tables)}
-        state.load(sorted(rows, key=lambda row: order[type(row)]))
-
     # -- commands ------------------------------------------------------------------------------
 
     def command(self, command: Command) -> None:
@@ -231,7 +143,7 @@ class Stored(Node):
         """What an operator has asked for is in the command table, whoever wrote it there."""
         for number, command in self.commands.items():
             if number not in self.command_ids:
-                kind, args = _command(command)
+                kind, args = command_row(command)
                 work = self.disk.store.add_command(kind, args, self.now)
                 self.command_ids[number] = self.disk.run(work)
 
@@ -329,7 +241,7 @@ class Stored(Node):
         for posted in letters:
             # half of them as if the broker were away: sealed in the same unit, after the insertion
             at_once = self.world.chance.random() < 0.5
-            unit.outbox.append(self._outbox_row(posted, posted.value if at_once else None))
+            unit.outbox.append(outbox_row(posted, posted.value if at_once else None, now))
             if not at_once:
                 one = Sealed(
                     id=posted.id, sealed=posted.value, stream_id=posted.stream, sequence=posted.sequence
@@ -345,25 +257,6 @@ class Stored(Node):
             done = CommandDone(id=self.command_ids[number], state="done", result="{}", at=now)
             unit.commands.append(done)
         return unit
-
-    def _outbox_row(self, posted: Posted, sealed: bytes | None) -> OutboxRow:
-        outgoing = posted.outgoing
-        return OutboxRow(
-            id=posted.id,
-            peer=outgoing.to,
-            routing_key=routing_key(outgoing.to, outgoing.message),
-            type=type(outgoing.message).__name__,
-            payload_type=posted.type_url,
-            payload=posted.value,
-            conversation_id=outgoing.conversation_id,
-            in_reply_to=outgoing.in_reply_to,
-            created_at=self.now,
-            sealed=sealed,
-            stream_id=posted.stream if sealed is not None else 0,
-            sequence=posted.sequence if sealed is not None else 0,
-            tries=posted.tries,
-            next_try=posted.next_try,
-        )
 
     def after_commit(self, draft: Any) -> None:
         super().after_commit(draft)
@@ -450,75 +343,12 @@ class Stored(Node):
         after.inbox.update(dict.fromkeys(fresh))
         after.facts.update(draft.facts)
         after.sequences = self._composed[1]
-        after.outbox = {id_: _letter(posted) for id_, posted in self._letters_after(marks).items()}
+        after.outbox = {id_: letter_row(posted) for id_, posted in self._letters_after(marks).items()}
         for number, _ in self._in_hand:
             del after.commands[self.command_ids[number]]
         after.ledger["rows"] += len(fresh) + len(self._composed[0])
         self._tell("after a commit of unknown outcome", found.differences(after))
         return True
-
-    # -- what must be equal --------------------------------------------------------------------
-
-    def _tell(self, when: str, differences: Sequence[str]) -> None:
-        for text in differences[:5]:
-            self.world.violate(f"{short(self.uri)} {when}: {text}"[:1500])
-
-    def _held(self) -> Held:
-        return self.disk.run(held(self.disk.store, self.row_types))
-
-    def _expected(self) -> Held:
-        """The model, as the database must hold it."""
-        return Held(
-            rows={(kind.__name__, key): row for (kind, key), row in self.rows.items()},
-            inbox=dict.fromkeys(self.inbox),
-            outbox={id_: _letter(posted) for id_, posted in self.letters.items()},
-            sequences=dict(self.sequences),
-            facts=dict(self.facts),
-            commands={self.command_ids[number]: _command(c) for number, c in self.commands.items()},
-            ledger={"rows": self.ledger},
-        )
-
-    def _compare_all(self, when: str) -> None:
-        """The whole database is the model."""
-        self.world.figures["whole databases compared"] += 1
-        self._tell(when, self._held().differences(self._expected()))
-
-    def _compare_slice(self, unit: Unit) -> None:
-        """Every row that was decided is the row that is stored, and the inbox has what was handled."""
-        if self.world.chance.random() >= self.world.compare:
-            return
-        store, run = self.disk.store, self.disk.run
-        decided = {(kind, row.key): row for kind, rows in unit.rows.items() for row in rows}
-        found = {(type(r), r.key): r for r in run(store.load_slice(list(decided)))}
-        self.world.figures["rows compared"] += len(decided)
-        expected: dict[Any, Any] = {key: self.rows.get(key) for key in {**found, **decided}}
-        self._tell("after a commit", unlike("slice", found, expected))
-        ids = [(sender, id_) for sender, id_, _ in unit.inbox]
-        if run(store.seen(ids)) != set(ids):
-            self._tell("after a commit", ["a message that was handled is not in the inbox"])
-
-    def _compare_memory(self, when: str, memory: Any, live: Sequence[Row]) -> None:
-        """Memory is what the database says lives: the rows, their indexes and timers.
-
-        It may still have what lives and need not be kept, until whoever it belongs to ends.
-        """
-        self.world.figures["memories compared"] += 1
-        fresh = self.blank()
-        self._refill(fresh, live)
-        living = {kind: dict(table) for kind, table in fresh.tables.items()}
-        self._evict_all(fresh)
-        for kind, table in memory.tables.items():
-            optional = {
-                k: row for k, row in living[kind].items() if k not in fresh.tables[kind] and k in table
-            }
-            self._tell(when, unlike(f"memory, {kind.__name__}", table, {**fresh.tables[kind], **optional}))
-        for name, index in vars(fresh).items():
-            if name not in NOT_OF_ROWS and _in_order(name, getattr(memory, name)) != _in_order(name, index):
-                text = f"index {name} is {getattr(memory, name)}, a new process has {index}"
-                self._tell(when, [text])
-        if memory.timers.next_due() != fresh.timers.next_due():
-            text = f"next timer is {memory.timers.next_due()}, a new process has {fresh.timers.next_due()}"
-            self._tell(when, [text])
 
     def finish(self) -> None:
         """At the end: mark what has left, and compare everything once more."""
@@ -540,18 +370,25 @@ class Stored(Node):
         self.outbox = {id_: replace(posted) for id_, posted in self.letters.items()}
 
 
-def _in_order(name: str, index: Any) -> Any:
-    """An index as it is compared: only an agent's queue is one of those whose order decides."""
-    return {manager: list(jobs) for manager, jobs in index.items()} if name == "queue" else index
-
-
-def _letter(posted: Posted) -> Any:
+def outbox_row(posted: Posted, sealed: bytes | None, now: int) -> OutboxRow:
+    """A letter as the outbox keeps it; ``sealed`` None: as if the broker were away."""
     outgoing = posted.outgoing
-    return outgoing.to, outgoing.message, posted.stream, posted.sequence, posted.tries, posted.next_try
-
-
-def _command(command: Command) -> tuple[str, str]:
-    return cast("str", command.__struct_config__.tag), msgspec.json.encode(command).decode()
+    return OutboxRow(
+        id=posted.id,
+        peer=outgoing.to,
+        routing_key=routing_key(outgoing.to, outgoing.message),
+        type=type(outgoing.message).__name__,
+        payload_type=posted.type_url,
+        payload=posted.value,
+        conversation_id=outgoing.conversation_id,
+        in_reply_to=outgoing.in_reply_to,
+        created_at=now,
+        sealed=sealed,
+        stream_id=posted.stream if sealed is not None else 0,
+        sequence=posted.sequence if sealed is not None else 0,
+        tries=posted.tries,
+        next_try=posted.next_try,
+    )
 
 
 def _entry(direction: Any, peer: str, posted: Posted, now: int) -> LedgerRow:
