@@ -1,8 +1,8 @@
 """What all commands share: finding them, and how they end.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 33 a CWL feature that is not supported;
-75 a command is left for a daemon that has not answered; 130 interrupted; 141 the reader of our output has gone.
-``CARONI_DEBUG=1`` shows tracebacks.
+75 a command is left for a daemon that has not answered; 130 interrupted; 141 the reader of our
+output has gone. ``CARONI_DEBUG=1`` shows tracebacks.
 """
 
 from __future__ import annotations

@@ -93,5 +93,27 @@ class GoOnline(Command, frozen=True, kw_only=True, tag="go-online"):
     """End an announced absence."""
 
 
+# --- to the daemon around either side ---------------------------------------------------------------
+
+
+class ReplayQuarantined(Command, frozen=True, kw_only=True, tag="replay-quarantined"):
+    """Try again what was set aside under these keys; it passes every check as if it came now."""
+
+    keys: tuple[bytes, ...]
+
+
+class DropQuarantined(Command, frozen=True, kw_only=True, tag="drop-quarantined"):
+    """Forget what was set aside under these keys."""
+
+    keys: tuple[bytes, ...]
+
+
+class Prune(Command, frozen=True, kw_only=True, tag="prune"):
+    """Remove now what has had its time; with ``dry_run`` only count it."""
+
+    dry_run: bool = False
+
+
+DaemonCommand = ReplayQuarantined | DropQuarantined
 ManagerCommand = CancelWorkflow | PauseWorkflow | ResumeWorkflow | RetrySteps | KillJob | PauseJob | ResumeJob
 AgentCommand = KillJob | PauseJob | ResumeJob | Drain | Undrain | GoOffline | GoOnline

@@ -47,7 +47,7 @@ from caroni.core.messages import (
 from caroni.core.rows import AgentInput, AgentJob, AgentOffer, JobKey, Row
 from caroni.core.states import AgentJobState
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken
+from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken, readable
 from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec, KeepsFiles, SpooledJob
@@ -187,6 +187,14 @@ class AgentRole:
         for row in await store.job_definitions():
             if row.active and row.name not in names:
                 await store.set_active(row.name, row.revision, False)
+
+    async def take_up(self, owner: bytes) -> list[Row]:
+        rows = readable(await self._store.load_live_agent(owner), self._state)
+        self._state.load(rows)
+        jobs = [row for row in rows if isinstance(row, AgentJob) and row.state in STARTED]
+        await self._recover([job.key for job in jobs])
+        self.act([SignalJob(key=job.key, kind=_WISH[job.state]) for job in jobs if job.state in _WISH])
+        return rows
 
     async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
         if not self._plugins.asks("decide_offer"):

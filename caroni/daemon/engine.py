@@ -9,6 +9,7 @@ it always equals what is durable. ``docs/tour.md`` follows one message through i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -24,6 +25,7 @@ from caroni.core.rows import Row
 from caroni.daemon.clock import JumpWatch
 from caroni.daemon.outbox import Outbox, ledger_item
 from caroni.daemon.ports import Bus, Clock, Delivery
+from caroni.daemon.quarantine import KINDS, Quarantine, Replaying
 from caroni.daemon.role import Role
 from caroni.daemon.suspects import MAX_TRIES, Suspects
 from caroni.errors import CommandRefused, MessageRejected, TransientError
@@ -31,8 +33,8 @@ from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Store
 from caroni.model.unit import CommandDone, CommandState, LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
 from caroni.trust.certificates import urn_of
-from caroni.wire.codec import encode
 from caroni.wire.envelope import Item, Opened, Opener, Parked, Refused, permit
+from caroni.wire.kept import keep
 from caroni.wire.parking import ParkingLot, Waiting
 
 log = structlog.get_logger()
@@ -199,8 +201,10 @@ class Engine:
                 await self._look_out(taken, unit)
             opened = self._open(taken, unit)
             opened = await self._without_repeats(opened)
-            await self._load(opened)
-            seen = self._decide(draft, opened, taken, unit)
+            work = await self._take_up(taken, unit)
+            await self._load([*opened, *work.opened])
+            seen = self._decide(draft, [*opened, *work.opened], taken, unit, work)
+            work.end(unit)
 
             def locate(conversation_id: bytes) -> tuple[bytes, int | None]:
                 return self.role.locate(draft, conversation_id)
@@ -214,7 +218,7 @@ class Engine:
             if taken.drain:
                 rows += await self._outbox.drain(unit)
             self._outbox.ride_along(unit)
-            self._suspects.clear(taken.deliveries, unit)
+            self._suspects.clear([*taken.deliveries, *work.deliveries], unit)
             await self._store.commit(unit)
         except Exception as error:
             draft.rollback()
@@ -383,18 +387,33 @@ class Engine:
         if messages:
             await self.role.prepare(messages)
 
+    async def _take_up(self, taken: _Taken, unit: Unit) -> Replaying:
+        """What an operator wants tried again or dropped."""
+        commands = [(c.id, c.args) for c in taken.local if isinstance(c, Commanded) and c.kind in KINDS]
+        if not commands:
+            return Replaying()
+        work = await Quarantine(self._store, self._opener, self.role, self._suspects).begin(commands, unit)
+        self._loaded += work.loaded
+        return work
+
     def _decide(
-        self, draft: Draft, opened: list[tuple[Delivery, Opened]], taken: _Taken, unit: Unit
+        self,
+        draft: Draft,
+        opened: list[tuple[Delivery, Opened]],
+        taken: _Taken,
+        unit: Unit,
+        work: Replaying,
     ) -> list[Seen]:
         seen: list[Seen] = []
         for delivery, one in opened:
             origin = Origin(uri=one.sender, stream_id=one.stream_id)
-            contact = partial(self.role.contact, draft, origin, one.sequence)
-            self._guarded(draft, "contact", contact)
+            if not one.replayed:
+                contact = partial(self.role.contact, draft, origin, one.sequence)
+                self._guarded(draft, "contact", contact)
             ledger = []
             for item in one.items:
                 draft.cause = item.message_id
-                if not self._decide_one(draft, origin, one, item, unit):
+                if not self._decide_one(draft, origin, one, item, unit, work):
                     continue
                 assert item.message is not None
                 workflow_uuid, step_index = self.role.locate(draft, item.conversation_id)
@@ -418,7 +437,7 @@ class Engine:
         draft.cause = b""
         for event in taken.local:
             if isinstance(event, Commanded):
-                unit.commands.append(self._carry_out(draft, event, unit.now))
+                unit.commands.append(self._carry_out(draft, event, unit.now, work))
             else:
                 self._guarded(draft, type(event).__name__, partial(self.role.happened, draft, event))
         for row_type, key in taken.timers:
@@ -428,10 +447,13 @@ class Engine:
         self._guarded(draft, "settle", partial(self._settle, draft))
         return seen
 
-    def _carry_out(self, draft: Draft, command: Commanded, now: int) -> CommandDone:
+    def _carry_out(self, draft: Draft, command: Commanded, now: int, work: Replaying) -> CommandDone:
         mark = draft.mark()
         try:
-            result: Any = self.role.operate(draft, command.args)
+            if command.kind in KINDS:
+                result: Any = work.answer(command.id)
+            else:
+                result = self.role.operate(draft, command.args)
             state: CommandState = "done"
         except CommandRefused as refusal:
             draft.rollback(mark)
@@ -445,7 +467,9 @@ class Engine:
     def _settle(self, draft: Draft) -> None:
         self._more = self.role.settle(draft)
 
-    def _decide_one(self, draft: Draft, origin: Origin, one: Opened, item: Item, unit: Unit) -> bool:
+    def _decide_one(
+        self, draft: Draft, origin: Origin, one: Opened, item: Item, unit: Unit, work: Replaying
+    ) -> bool:
         """One message's decision; a bad message, or a bug that it finds, costs only itself."""
         mark = draft.mark()
         try:
@@ -467,18 +491,17 @@ class Engine:
             draft.rollback(mark)
             log.exception("decision failed: please report this", type=item.type_name, sender=one.sender)
             reason, error = "BUG", f"{type(bug).__name__}: {bug}"
-        unit.quarantine.append(
-            QuarantineRow(
-                key=item.message_id or self._dice.getrandbits(128).to_bytes(16, "big"),
-                kind=item.type_name or "message",
-                body=encode(item.message)[1] if item.message is not None else item.unread,
-                sender=one.sender,
-                reason=reason,
-                error=error[:1000],
-                first_at=unit.now,
-                last_at=unit.now,
-            )
+        row = QuarantineRow(
+            key=item.message_id or self._dice.getrandbits(128).to_bytes(16, "big"),
+            kind=item.type_name or "message",
+            body=keep(item, one),
+            sender=one.sender,
+            reason=reason,
+            error=error[:1000],
+            first_at=unit.now,
+            last_at=unit.now,
         )
+        unit.quarantine.append(work.again(row))
         return False
 
     def _guarded(self, draft: Draft, what: str, decide: Callable[[], None]) -> bool:
@@ -539,8 +562,10 @@ class Engine:
             return
         else:
             log.exception("unit of work failed: please report this")
-            for _ in taken.local:
+            for event in taken.local:
                 self._local.popleft()
+                if isinstance(event, Commanded):
+                    await self._give_up(event, error)
             for row_type, key in taken.timers:
                 self.role.state.timers.set(row_type, key, self._clock.now() + FAULTY_TIMER)
             self._trouble = 1.0
@@ -562,6 +587,14 @@ class Engine:
             except TransientError as error:
                 log.warning("database away: retrying", error=str(error))
                 await asyncio.sleep(1.0)
+
+    async def _give_up(self, command: Commanded, error: Exception) -> None:
+        """A command that cannot be committed: its operator hears so, and it is not tried for ever."""
+        text = f"internal error: {type(error).__name__}: {error}"[:1000]
+        now = self._clock.now()
+        done = CommandDone(id=command.id, state="failed", result=msgspec.json.encode(text).decode(), at=now)
+        with contextlib.suppress(TransientError):
+            await self._store.commit(Unit(now=now, commands=[done]))
 
     async def _set_aside(self, taken: _Taken, error: Exception) -> None:
         """A single delivery that cannot be committed: quarantine it as it is, and go on."""

@@ -25,9 +25,9 @@ from caroni.core.messages import JobFulfillmentOffer, JobFulfillmentRequest, Mes
 from caroni.core.rows import Offer, Request, Row, Step, Workflow
 from caroni.cwl import plan_from_json
 from caroni.daemon.ports import Clock
-from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken
+from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken, readable
 from caroni.daemon.status import status_update
-from caroni.errors import CaroniError, TransientError
+from caroni.errors import CaroniError, CommandRefused, TransientError
 from caroni.model.store import Store
 from caroni.plugins.hookspecs import OfferView
 from caroni.plugins.manager import Plugins
@@ -95,6 +95,14 @@ class ManagerRole:
         lost = await self._load_plans(state, [row for row in rows if isinstance(row, Workflow)])
         state.load(row for row in rows if getattr(row, "workflow_uuid", None) not in lost)
         self._state = state
+
+    async def take_up(self, owner: bytes) -> list[Row]:
+        rows = readable(await self._store.load_live_manager(owner), self._state)
+        workflows = [row for row in rows if isinstance(row, Workflow)]
+        if await self._load_plans(self._state, workflows):
+            raise CommandRefused("its template is gone")
+        self._state.load(rows)
+        return rows
 
     async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:
         names = {m.template_name for _, m in messages if isinstance(m, WorkFlowCreate)}

@@ -14,6 +14,7 @@ from caroni.core.messages import Message
 from caroni.core.rows import Row
 from caroni.errors import CommandRefused
 from caroni.logs import caused_by
+from caroni.model.live import Live
 from caroni.model.store import Store
 from caroni.model.unit import QuarantineRow, Unit
 
@@ -82,6 +83,19 @@ async def quarantine_broken(store: Store, kind: str, broken: Sequence[tuple[byte
         await store.commit(Unit(now=now, quarantine=rows))
 
 
+def readable(live: Live, state: State) -> list[Row]:
+    """Rows of one owner that are not in memory, in the order in which they may be taken there.
+
+    Raises:
+        CommandRefused: one of them cannot be read.
+    """
+    if live.broken:
+        raise CommandRefused(live.broken[0][1])
+    order = {row_type: place for place, row_type in enumerate(state.tables)}
+    new = [row for row in live.rows if row.key not in state.tables[type(row)]]
+    return sorted(new, key=lambda row: order[type(row)])
+
+
 class Role(Protocol):
     """A manager or an agent behind the engine. Only ``load`` and ``prepare`` wait."""
 
@@ -92,6 +106,14 @@ class Role(Protocol):
 
     async def load(self) -> None:
         """Replace the memory by what the database holds (at a start, or after an unknown outcome)."""
+        ...
+
+    async def take_up(self, owner: bytes) -> list[Row]:
+        """Read again what could not be read; gives the rows, which are in memory then.
+
+        Raises:
+            CommandRefused: it still cannot be read; says why.
+        """
         ...
 
     async def prepare(self, messages: Sequence[tuple[str, Message]]) -> None:

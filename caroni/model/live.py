@@ -122,18 +122,22 @@ _AGENT_LIVE: tuple[tuple[type[Row], str, str], ...] = (
 )
 
 
-async def _load_live(database: Database, tables: Iterable[tuple[type[Row], str, str]]) -> Live:
+async def _load_live(
+    database: Database, tables: Iterable[tuple[type[Row], str, str]], of: bytes | None
+) -> Live:
     owned: list[tuple[bytes, Row]] = []
     broken: dict[bytes, str] = {}
     for row_type, owner, condition in tables:
         table = mapping(row_type, database.dialect)
         columns = ", ".join(f"t.{quote(column)}" for column in table.columns)
-        records = await database.fetch(
-            f"SELECT {owner}, {columns} FROM {quote(table.table)} t {condition} ORDER BY t.rev"
-        )
+        query = f"SELECT {owner} AS owner, t.rev, {columns} FROM {quote(table.table)} t {condition}"
+        if of is None:
+            records = await database.fetch(f"{query} ORDER BY t.rev")
+        else:
+            records = await database.fetch(f"SELECT * FROM ({query}) live WHERE owner = ?", _text(of))
         decode = table.decode
         for record in records:
-            identity, *values = record
+            identity, _, *values = record
             try:
                 owned.append((bytes.fromhex(identity), decode(values)))
             except Exception as error:
@@ -143,6 +147,11 @@ async def _load_live(database: Database, tables: Iterable[tuple[type[Row], str, 
     return Live(rows=rows, broken=list(broken.items()))
 
 
+def _text(owner: bytes) -> str:
+    """What :func:`_lenient_id` made the id of."""
+    return owner.hex() if len(owner) in (0, 16) else owner.decode("utf-8", "replace")
+
+
 def _lenient_id(identity: str) -> bytes:
     try:
         return bytes.fromhex(identity)
@@ -150,14 +159,14 @@ def _lenient_id(identity: str) -> bytes:
         return identity.encode()
 
 
-async def load_live_manager(database: Database) -> Live:
+async def load_live_manager(database: Database, owner: bytes | None = None) -> Live:
     """See :meth:`~caroni.model.store.Store.load_live_manager`."""
-    return await _load_live(database, _MANAGER_LIVE)
+    return await _load_live(database, _MANAGER_LIVE, owner)
 
 
-async def load_live_agent(database: Database) -> Live:
+async def load_live_agent(database: Database, owner: bytes | None = None) -> Live:
     """See :meth:`~caroni.model.store.Store.load_live_agent`."""
-    return await _load_live(database, _AGENT_LIVE)
+    return await _load_live(database, _AGENT_LIVE, owner)
 
 
 class _Slice:

@@ -9,14 +9,14 @@ from tortoise.context import TortoiseContext
 
 from caroni.core.rows import Row
 from caroni.errors import ConfigError
-from caroni.model import catalog, live, outbox, queries, schema
+from caroni.model import catalog, live, outbox, quarantine, queries, schema
 from caroni.model import retention as retaining
 from caroni.model.database import Database
 from caroni.model.live import Live, SliceKey
 from caroni.model.retention import Pruned, Retention
 from caroni.model.sql import Statement
 from caroni.model.statements import Statements
-from caroni.model.unit import CommandRow, JobDefinitionRow, OutboxRow, TemplateRow, Unit
+from caroni.model.unit import CommandRow, JobDefinitionRow, OutboxRow, QuarantineRow, TemplateRow, Unit
 
 Role = Literal["manager", "agent"]
 
@@ -162,20 +162,23 @@ class Store:
         """
         return await live.load_slice(self._database, keys)
 
-    async def load_live_manager(self) -> Live:
-        """What a manager has in memory.
+    async def load_live_manager(self, owner: bytes | None = None) -> Live:
+        """What a manager has in memory, or what of it belongs to one workflow (or orphan).
 
         Peers; workflows that live or have an unsettled job, their steps and flows; requests that are
         open or of a live step, and their offers; jobs that are unsettled or of a live step, and their
         outputs. A workflow with a row that cannot be read is left out and named in ``broken``.
         """
         await self._after_others()
-        return await live.load_live_manager(self._database)
+        return await live.load_live_manager(self._database, owner)
 
-    async def load_live_agent(self) -> Live:
-        """Peers, open offers, accepted offers of unreleased jobs, unreleased jobs, inputs, outputs."""
+    async def load_live_agent(self, owner: bytes | None = None) -> Live:
+        """Peers, open offers, accepted offers of unreleased jobs, unreleased jobs, inputs, outputs.
+
+        With ``owner`` only what belongs to this job or offer.
+        """
         await self._after_others()
-        return await live.load_live_agent(self._database)
+        return await live.load_live_agent(self._database, owner)
 
     async def _after_others(self) -> None:
         """Read only what stays: the last process, or a commit whose outcome is unknown, may not be over."""
@@ -205,6 +208,19 @@ class Store:
         """The next sequence number by recipient."""
         rows = await self._database.fetch("SELECT peer, next FROM sequence")
         return {row[0]: row[1] for row in rows}
+
+    async def quarantined(self, keys: Sequence[bytes]) -> list[QuarantineRow]:
+        """What is in quarantine under these keys."""
+        return await quarantine.of_keys(self._database, keys)
+
+    async def quarantine(
+        self, *, limit: int = 100, reason: str = "", before: int | None = None
+    ) -> list[tuple[int, QuarantineRow]]:
+        """What is in quarantine, the last set aside first, as ``(rev, row)``; bodies are left out.
+
+        ``before`` is the ``rev`` of the last one of the page before.
+        """
+        return await quarantine.page(self._database, limit, reason, before)
 
     async def settings(self) -> dict[str, str]:
         """Facts about this database (``role``, and what the daemon keeps there)."""

@@ -27,6 +27,7 @@ from caroni.wire import caroni_pb2 as pb
 from caroni.wire.bundle import BUNDLE_URL, ENCRYPTED_URL, unpack
 from caroni.wire.codec import ALIASES, TYPE_PREFIX, decode, message_name
 from caroni.wire.fields import from_timestamp
+from caroni.wire.kept import Kept
 from caroni.wire.opened import Item, Opened, Parked, Refused
 from caroni.wire.rules import DEFAULT_LIFETIME, MAX_ENVELOPE, MAX_LIFETIME, RULES_BY_NAME, UNSIGNED, permit
 from caroni.wire.sealing import (
@@ -267,15 +268,64 @@ class Opener:
             if wildcard:
                 self._check_broadcast(name)
             item = _open_item(type_url, content, site, message_id, conversation_id, in_reply_to)
-            if item.error is None:
-                rule = RULES_BY_NAME[item.type_name]
-                cap = self._caps[item.type_name]
-                if cap is not None and now > sent_at + cap:
-                    item = _failed(item, MessageRejected("E_EXPIRED", "past its lifetime"))
-                elif stale and rule.new_work:
-                    item = _failed(item, MessageRejected("E_CRL_STALE", _STALE))
-            items.append(item)
+            items.append(self._check_item(item, stale, sent_at, now))
         return tuple(items)
+
+    def _check_item(self, item: Item, stale: bool, sent_at: int, now: int) -> Item:
+        """What the header's checks are for a message that has none of its own."""
+        if item.error is not None:
+            return item
+        cap = self._caps[item.type_name]
+        if cap is not None and now > sent_at + cap:
+            return _failed(item, MessageRejected("E_EXPIRED", "past its lifetime"))
+        if stale and RULES_BY_NAME[item.type_name].new_work:
+            return _failed(item, MessageRejected("E_CRL_STALE", _STALE))
+        return item
+
+    def reopen(self, sender: str, kept: Kept, now: int) -> Opened:
+        """A message that was set aside, judged as if it came now: its sender may have been banned since.
+
+        Args:
+            sender: whose it was proven to be when it came.
+            kept: what was kept of it.
+            now: microseconds since the epoch.
+
+        Raises:
+            MessageRejected: nothing of this sender is taken (any more).
+        """
+        ids = (kept.message_id, kept.conversation_id, kept.in_reply_to)
+        if kept.fingerprint:
+            text = self._texts.get(kept.fingerprint)
+            if text is None:
+                raise MessageRejected("E_CERT_FORMAT", "its sender's certificate is not known any more")
+            key, known = self.store.known(text)
+            if known is None:
+                presented = self.store.parse(key, text, now)
+                known = self.store.verify(key, presented, kept.sent_at, now)
+            identity = known.presented.identity
+            if identity.uri != sender:
+                raise MessageRejected("E_HEADER", "it was kept under another sender's name")
+            stale = self.store.check(known, kept.sent_at, now)
+            item = _open_item(kept.type_url, kept.value, identity.site, *ids)
+            item, role = self._check_item(item, stale, kept.sent_at, now), identity.role
+        elif self.mode == LAB and sender.startswith(UNSIGNED_PREFIX):
+            item, role = _open_item(kept.type_url, kept.value, None, *ids), UNSIGNED
+        else:
+            raise MessageRejected("E_UNSIGNED", "unsigned messages are refused (security.mode)")
+        return Opened(
+            sender=sender,
+            role=role,
+            message_id=b"",
+            sent_at=kept.sent_at,
+            deadline=now + DAY,
+            stream_id=kept.stream_id,
+            sequence=0,
+            payload_type=item.type_name,
+            items=(item,),
+            fingerprint=kept.fingerprint,
+            unsigned=not kept.fingerprint,
+            replayed=True,
+        )
 
     def _open_unsigned(self, envelope: pb.CaroniEnvelope, body: bytes, now: int, reply_to: str) -> Opened:
         """A base peer in lab mode: named by its ``reply_to``, refused if that topic's owner signs."""
@@ -403,5 +453,6 @@ def _open_item(
         message_id=message_id,
         type_name=ALIASES.get(name, name[:128]),
         error=error,
-        unread=value if error is not None else b"",
+        type_url=type_url,
+        value=value,
     )

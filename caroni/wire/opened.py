@@ -43,11 +43,9 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     message_id: bytes
     type_name: str
     error: MessageRejected | None = None
-    #: as it came, for the quarantine
+    #: as it came, for the quarantine: a later version may know its type
     type_url: str = ""
     value: bytes = b""
-    #: the bytes of a message that could not be read: a later version may know its type
-    unread: bytes = b""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
