@@ -14,13 +14,14 @@ import time
 from collections.abc import Awaitable
 from pathlib import Path
 
+from caroni import logs
 from tests.chaos.arena import Arena
 from tests.chaos.faults import all_lanes
 from tests.chaos.journal import SIGKILLS, Journal
 from tests.chaos.load import Load
 from tests.chaos.oracle import Verdict
 from tests.chaos.results import write
-from tests.chaos.run import account, directory, play, postgresql, rabbitmq, running, small_disk
+from tests.chaos.run import account, directory, end_cleanly, play, postgresql, rabbitmq, running, small_disk
 
 #: seconds between two lines of progress
 TELL = 15.0
@@ -78,6 +79,8 @@ def main() -> int:
     parser.add_argument("--result", default="", help="file that gets the figures as one more line of JSON")
     parser.add_argument("--echo", action="store_true", help="print each fault as it comes")
     options = parser.parse_args()
+    end_cleanly()
+    logs.configure("error", "human", sys.stderr)  # of the submitters in this process
     command = shlex.join(["make", "chaos", f"MINUTES={options.minutes:g}", f"SEED={options.seed}"])
     began = time.time()
     with rabbitmq() as node, postgresql() as cluster, directory() as base, small_disk(base, 512) as disk:
@@ -110,4 +113,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -255,6 +255,8 @@ class Arena:
         """The end of all faults: what is armed is disarmed, by one more kill."""
         for proxy in self.proxies.values():
             proxy.through()
+        if self._supervisor is not None and self._supervisor.done():
+            self.breaks.append(f"the supervisor has ended: {self._supervisor.exception()!r}")
         for name in list(self.armed):
             async with self.locks[name]:
                 if name not in self.armed:

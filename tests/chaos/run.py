@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,6 +22,12 @@ from tests.services.rabbitmq import RabbitNode
 
 #: lines of each daemon's log that a failure shows
 TAIL = 25
+
+
+def end_cleanly() -> None:
+    """Have SIGINT and SIGTERM end this process through its ``finally`` clauses, however it was started."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 @contextmanager
@@ -92,7 +99,12 @@ async def play(
     arena: Arena, load: Load, faults: Callable[[], Awaitable[None]], *, deadline: float = 240.0
 ) -> Verdict:
     """Faults while the workflows stream, then healing, then the verdict (``deadline`` seconds after it)."""
-    await faults()
+    try:
+        await faults()
+    except Exception as error:  # a daemon or a service that does not start: told with the rest
+        errors = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
+        arena.breaks += [f"the faults ended early: {one!r}" for one in errors]
+        arena.journal.say(arena.breaks[-1])
     await load.stop()
     await arena.heal()
     left = await settle(arena, load, deadline)

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from caroni import logs
 from tests.chaos import curves as curves_module
 from tests.chaos import results
 from tests.chaos.__main__ import summary, told
@@ -25,7 +26,7 @@ from tests.chaos.journal import SIGKILLS, Journal
 from tests.chaos.load import Load
 from tests.chaos.oracle import Verdict
 from tests.chaos.report import html
-from tests.chaos.run import account, directory, play, postgresql, rabbitmq, running, small_disk
+from tests.chaos.run import account, directory, end_cleanly, play, postgresql, rabbitmq, running, small_disk
 
 #: seconds between two faults
 PAUSE = (30.0, 120.0)
@@ -75,6 +76,8 @@ def main() -> int:
     parser.add_argument("--result", default="", help="file that gets the figures as one more line of JSON")
     parser.add_argument("--report", default="", help="the HTML file (default: in build/)")
     options = parser.parse_args()
+    end_cleanly()
+    logs.configure("error", "human", sys.stderr)  # of the submitters in this process
     command = shlex.join(["make", "soak", f"HOURS={options.hours:g}", f"SEED={options.seed}"])
     began = time.time()
     curves = Curves()
@@ -127,4 +130,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
