@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,33 @@ async def test_an_announced_absence_is_waited_for(site: Site, base: Path) -> Non
     (base / "go").touch()
     assert await site.ended(workflow) == "completed"
     assert [(a, j) for a, j, _ in await jobs_of(site, workflow)] == [(agent, job)]
+
+
+async def test_a_schedule_announces_itself(site: Site) -> None:
+    """An agent in its hours of absence says until when, and takes nothing; what it has goes on."""
+    site.terminate("a2")
+    open_at = datetime.now(UTC) + timedelta(hours=6)
+    hours = f"{open_at + timedelta(hours=1):%H:00}-{open_at:%H:00}"  # away for 23 hours a day, now as well
+    schedule = f'[{{offline = "{hours}", time_zone = "UTC"}}]'
+    await asyncio.to_thread(site.spawn, "a2", CARONI_AGENT__SCHEDULE=schedule)
+
+    async def told() -> int:
+        rows = await site.rows("m", "SELECT presence, away_until FROM peer WHERE uri = ?", site.uri("a2"))
+        return int(rows[0][1]) if rows and rows[0][0] == PresenceState.OFFLINE else 0
+
+    until = await eventually(told, 20, "the manager is not told")
+    opens = int(open_at.replace(minute=0, second=0, microsecond=0).timestamp()) * SECOND
+    assert abs(until - opens) < 10 * SECOND
+    quick = await submit(site, "quick")
+    assert await site.ended(quick) == "completed"
+    assert [a for a, _, _ in await jobs_of(site, quick)] == ["a1"]
+    site.terminate("a2")
+    await asyncio.to_thread(site.spawn, "a2")
+
+    async def back() -> bool:
+        return await told() == 0
+
+    await eventually(back, 20, "the manager is not told that it is back")
 
 
 # --- cancel, pause, kill -----------------------------------------------------------------------------
