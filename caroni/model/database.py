@@ -45,8 +45,10 @@ _PG_AWAY = (
 _PG_BROKEN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 _SQLITE_AWAY = ("locked", "busy", "full", "i/o", "unable to open", "readonly", "disk", "interrupted")
 
-#: seconds that a unit of work of a process before us may still take; then its session is ended
+#: seconds that a unit of work of a process before us may still take; then its session is ended, and has
+#: so long for that
 PATIENCE = 5.0
+_ENDING = 10.0
 #: our sessions that have written something they have not committed, begun before an instant
 _UNENDED = (
     "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user"
@@ -225,7 +227,7 @@ class Database:
             ((since,),) = await self._fetch("SELECT clock_timestamp()", ())
             while unended := await self._fetch(_UNENDED, (since,)):
                 waited = loop.time() - began
-                if waited > 3 * PATIENCE:
+                if waited > PATIENCE + _ENDING:
                     raise TransientError(f"database {self.place.label} is still busy with a unit of work")
                 if waited > PATIENCE:  # its client's host has vanished: nobody else would end it
                     for (pid,) in unended:
