@@ -5,6 +5,8 @@ Every text names the cause and, where one exists, the remedy, on one line.
 
 from __future__ import annotations
 
+import errno
+
 
 class CaroniError(Exception):
     """Base of every error that Caroni raises on purpose.
@@ -69,6 +71,16 @@ class MessageRejected(CaroniError):
 
 class TransientError(CaroniError):
     """Broker, database or disk is away for now; the same thing is tried again."""
+
+
+#: reasons of the system that pass: a daemon that meets them at its start is to be started again
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+
+
+def of_system(error: OSError, text: str) -> CaroniError:
+    """``text`` with the system's reason: transient if space or the like is short, else a wrong setting."""
+    kind = TransientError if error.errno in _PASSING else ConfigError
+    return kind(f"{text}: {error.strerror}")
 
 
 class NotSent(TransientError):

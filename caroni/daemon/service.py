@@ -27,11 +27,11 @@ from caroni.daemon.node import AgentNode, Identity, Limits, ManagerNode, Node, s
 from caroni.daemon.ready import notify
 from caroni.daemon.settings import agent_policy, agent_settings, manager_policy, manager_settings
 from caroni.daemon.submitter import Submitter
-from caroni.errors import CaroniError, ConfigError
-from caroni.model.retention import Retention
+from caroni.errors import CaroniError, ConfigError, TransientError
 from caroni.model.store import Store
 from caroni.plugins.isolation import Fault
 from caroni.plugins.manager import Plugins
+from caroni.services.prune import retention_of
 from caroni.trust.clock import ClockFile
 from caroni.trust.keys import load_signer
 from caroni.trust.store import TrustStore
@@ -187,7 +187,7 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
     try:
         stream = await stream_id(store, clock)
         common: dict[str, Any] = {
-            "retention": _retention(config),
+            "retention": retention_of(config),
             "in_flight": config.amqp.in_flight,
             "base_peers": bool(config.amqp.base_exchange),
             "limits": Limits(
@@ -236,17 +236,6 @@ async def _make_node(loaded: Loaded, clock: SystemClock, unhealthy: Callable[[],
         raise
 
 
-def _retention(config: Config) -> Retention:
-    r = config.retention
-    return Retention(
-        workflows=r.workflows,
-        released_jobs=r.released_jobs,
-        ledger=r.workflows,
-        ledger_bytes=r.ledger_bytes,
-        quarantine=r.quarantine,
-    )
-
-
 def _plugin_fault(fault: Fault) -> None:
     log.warning("plugin misbehaves", plugin=fault.plugin, hook=fault.hook, text=fault.text)
 
@@ -277,5 +266,5 @@ async def _note_clock(clock_file: ClockFile, clock: SystemClock) -> None:
             clock_file.advance(clock.now())
         except ConfigError as error:
             log.error("clock", error=str(error))
-        except OSError as error:
+        except (OSError, TransientError) as error:
             log.warning("clock not noted", error=str(error))

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from caroni.core.messages import FailureClass
-from caroni.errors import ConfigError
+from caroni.errors import ConfigError, of_system
 from caroni.execution import found, launcher, outputs, verdict
 from caroni.execution.claims import Claim, Found, is_alive, kill_leftovers
 from caroni.execution.executor import (
@@ -88,7 +88,7 @@ class LocalExecutor:
             await asyncio.to_thread(self.spool.open)
             await self._open_launcher()
         except OSError as error:
-            raise ConfigError(f"spool {self.spool.root} cannot be used: {error.strerror}") from None
+            raise of_system(error, f"spool {self.spool.root} cannot be used") from None
         except KeyError:
             raise ConfigError(f"user {self.spool.settings.user!r} of the executor does not exist") from None
         if self.spool.settings.user and os.geteuid() != 0:

@@ -50,7 +50,8 @@ class ClockFile:
         """Check ``now`` and remember it if it is the latest.
 
         Raises:
-            ConfigError: see :func:`check_clock`.
+            ConfigError: see :func:`check_clock`; or the file cannot be written.
+            TransientError: there is no space for it just now.
         """
         last_seen = self.read()
         check_clock(now, last_seen)

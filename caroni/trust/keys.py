@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from caroni.errors import ConfigError, MessageRejected
+from caroni.errors import ConfigError, MessageRejected, of_system
 from caroni.trust.certificates import parse_presented
 
 #: Keys that sign messages.
@@ -218,6 +218,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
     Raises:
         ConfigError: the directory cannot be written.
+        TransientError: there is no space just now.
     """
     temporary = ""
     try:
@@ -236,7 +237,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        raise of_system(error, f"{path} cannot be written") from None
 
 
 def certificates_of(text: str, source: object) -> list[x509.Certificate]:

@@ -508,6 +508,27 @@ async def test_disk_full_and_freed_again(
         await asyncio.to_thread(site.close)
 
 
+def test_a_start_on_a_full_disk_is_to_be_tried_again(
+    small_disk: Path, tmp_path: Path, rabbit_node: RabbitNode
+) -> None:
+    """A supervisor does not start again what ends with 2: that would be for ever."""
+    site = Site(tmp_path, rabbit_node.url(rabbit_node.vhost()))
+    try:
+        site.make("agent", "a", base=small_disk)
+        _fill(small_disk / "ballast")
+        site.spawn("a", wait=False)
+        process = site.processes.pop("a")
+        assert process.wait(30) == 1
+        last = site.log("a")[-1]["text"]
+        assert "No space left" in last
+        (small_disk / "ballast").unlink()
+        site.spawn("a")
+        assert site.terminate("a") == 0
+        assert site.bugs() == []
+    finally:
+        site.close()
+
+
 def _fill(path: Path) -> None:
     with path.open("wb", buffering=0) as ballast:
         for size in (65536, 4096, 512):

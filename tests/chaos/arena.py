@@ -44,6 +44,8 @@ SETTINGS = {
     "CARONI_AGENT__PRESENCE_INTERVAL": "10s",
     "CARONI_AGENT__SLOTS": "4",
 }
+#: status of a daemon that may be started again; with 2 a supervisor would leave it alone for ever
+PASSING = 1
 #: seconds after a database or a disk is back during which its daemon may still end for want of it
 AFTERMATH = 15.0
 
@@ -239,7 +241,7 @@ class Arena:
         fault = self.armed.pop(name, "")
         if status == -signal.SIGKILL and fault:
             self._fell(name, fault)
-        elif time.monotonic() < self._excused.get(name, 0.0):
+        elif status == PASSING and time.monotonic() < self._excused.get(name, 0.0):
             self.journal.say(f"{name} ended with status {status} for want of its database or disk")
         else:
             self.breaks.append(f"{name} ended by itself with status {status}")
