@@ -99,7 +99,8 @@ def run(seeds: range, profile: Profile) -> Figures:
     return figures
 
 
-def _commit() -> str:
+def commit_name() -> str:
+    """What the figures belong to."""
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
@@ -110,7 +111,7 @@ def record(path: Path, seeds: range, profile: Profile, figures: Figures) -> None
     """Append the figures to a file, as one line of JSON."""
     line: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit_name(),
         "command": f"python -m tests.simulator {shlex.join(sys.argv[1:])}",
         "profile": profile.name,
         "seeds": [seeds.start, seeds.stop],

@@ -51,7 +51,7 @@ SHORT = Profile(
     faulty=90 * MINUTE,
     faulty_events=550,
     healed=30 * DAY,
-    max_events=1_500,
+    max_events=4_000,
     steps=3,
     workflows=2,
     delays=(1, 30, 300, 3600),
@@ -108,6 +108,7 @@ class Faults:
     announced: float = 0.0
     clock_jump: float = 0.0
     restore: float = 0.0
+    redelivery: float = 0.0
     disk_full: float = 0.0
     steering: float = 0.0
     job_steering: float = 0.0
@@ -123,7 +124,7 @@ class Faults:
             return dice.random() * limit if dice.random() < chance else 0.0
 
         return cls(
-            drop=some(0.1),
+            drop=some(0.1) if dice.random() < 0.9 else some(0.6),
             duplicate=some(0.3),
             slow=some(0.3),
             crash=some(0.05),
@@ -135,10 +136,11 @@ class Faults:
             partition=some(0.4, 0.4),
             broker_wipe=some(0.3, 0.25),
             agent_wipe=some(0.3, 0.15),
-            agent_death=0.2 if dice.random() < 0.3 else 0.0,
+            agent_death=0.4 if dice.random() < 0.3 else 0.0,
             announced=some(0.4, 0.3),
             clock_jump=some(0.5, 0.25),
             restore=some(0.5, 0.25),
+            redelivery=some(0.3, 0.2),
             disk_full=some(0.4, 0.25),
             steering=some(0.6, 0.4),
             job_steering=some(0.6, 0.3),

@@ -129,10 +129,12 @@ class Network:
                 self._waiting.append((sender, name, letters))
             else:
                 self.world.saw("lost between sites", len(letters))
+                self.world.lost.update(posted.id for posted in letters)
             return
         world, faults, dice = self.world, self.world.faults, self.world.dice
         if dice.random() < faults.drop:
             world.saw("dropped", len(letters))
+            world.lost.update(posted.id for posted in letters)
             return
         copies = 1
         if dice.random() < faults.duplicate:
@@ -150,7 +152,8 @@ class Network:
 
     def _arrive(self, generation: int, name: str, sender: str, letters: list[Posted]) -> None:
         if generation != self._generation or name not in self.bound:
-            return  # the broker has forgotten it
+            self.world.lost.update(posted.id for posted in letters)
+            return
         node: Any = self.world.nodes.get(name) or self.world.people.get(name)
         for posted in letters:
             node.deliver(sender, posted)
@@ -175,6 +178,8 @@ class Network:
         """All queues are gone, with everything in them and on its way to them."""
         self.bound.clear()
         self._generation += 1
+        for _, _, letters in self._waiting:
+            self.world.lost.update(posted.id for posted in letters)
         self._waiting.clear()
         for node in [*self.world.nodes.values(), *self.world.people.values()]:
             node.broker_gone()

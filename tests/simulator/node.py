@@ -6,6 +6,7 @@ What is durable is behind ``commit``, ``load`` and ``load_for``, so that a real 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ class Node:
         self.stream = world.now // 1000
         #: the broker's durable queue for this identity
         self.queue: list[tuple[str, Posted]] = []
+        #: what came lately, which a broker may give again
+        self.received: deque[tuple[str, Posted]] = deque(maxlen=60)
         self.up = False
         self.epoch = 0
         self.local: list[Any] = []
@@ -172,6 +175,8 @@ class Node:
         """The broker has put a letter into the queue."""
         posted.arrived = self.world.now
         self.queue.append((sender, posted))
+        if not posted.broadcast:
+            self.received.append((sender, posted))
         if self.up and not self.deaf:
             self.wake(self.world.now)
 
@@ -218,6 +223,7 @@ class Node:
 
     def broker_gone(self) -> None:
         """The broker was wiped: the queue is gone until it is declared again."""
+        self.world.lost.update(posted.id for _, posted in self.queue)
         self.queue.clear()
         if self.up:
             epoch = self.epoch
@@ -229,6 +235,15 @@ class Node:
                     self.connected()
 
             self.world.at(self.world.now + wait, declare)
+
+    def redeliver(self) -> None:
+        """The broker has forgotten acknowledgements: it gives again what it gave, in any order."""
+        again = list(self.received)
+        self.world.dice.shuffle(again)
+        for sender, posted in again:
+            self.queue.append((sender, posted))
+        if self.up and not self.deaf:
+            self.wake(self.world.now)
 
     def connected(self) -> None:
         """The broker is in reach again."""
@@ -415,7 +430,7 @@ class Node:
                 self.sequences[outgoing.to] = sequence + 1
             posted = sealed(self.world.dice.randbytes(16), outgoing, self.stream, sequence)
             letters.append(posted)
-            self.world.committed.add(posted.id)
+            self.world.committed[posted.id] = (self.uri, outgoing.to)
             self.world.storm(self.uri, outgoing)
         return letters
 
@@ -447,6 +462,7 @@ class Node:
         recipient = self.world.nodes.get(posted.outgoing.to)
         if recipient is not None and recipient.gone:
             posted.sent = True  # the operator has retired it
+            self.world.lost.add(posted.id)
             return
         self.world.saw("unroutable")
         posted.tries += 1

@@ -310,6 +310,7 @@ class AgentOracle:
     def put_back(self) -> None:
         """The database is another one from now on."""
         self.placed = {j.key for j in self.node.of(AgentJob) if j.state in STARTED}
+        self.dead.clear()
 
     def heard(self, draft: AgentDraft, origin: Origin, m: Message) -> None:
         """A message is decided on."""

@@ -85,7 +85,7 @@ class Person:
     def _say(self, message: Message) -> None:
         world = self.world
         posted = sealed(world.dice.randbytes(16), Outgoing(to=self.manager, message=message), 1, 0)
-        world.committed.add(posted.id)
+        world.committed[posted.id] = (self.uri, self.manager)
         world.tell(words.said, self.uri, posted.outgoing)
         world.network.post(self.uri, [posted])
 
@@ -202,7 +202,8 @@ class ManagerOperator:
                 if job.key in self._jobs:
                     node.command(ResumeJob(peer=job.agent, job_uuid=job.job_uuid))
             held = [s for s in node.of(Step) if s.workflow_uuid == uuid and s.state is StepState.HELD]
-            if held and not self._leaves_held:
+            # (reserved jobs of such a workflow would wait, and be tried again, for as long as he does)
+            if held and (workflow.reserve_all or not self._leaves_held):
                 node.command(RetrySteps(workflow_uuid=uuid))
 
 

@@ -31,6 +31,7 @@ def check(world: World) -> None:
     for agent in agents:
         if not agent.gone:
             _check_agent(world, agent)
+    _check_letters(world)
     for person in world.people.values():
         if not person.workflow_uuid:
             world.violate(f"I5 {words.name(person.uri)} was never answered")
@@ -38,6 +39,20 @@ def check(world: World) -> None:
         manager = world.nodes[person.manager]
         if (Workflow, person.workflow_uuid) not in manager.rows and not manager.put_back_count:
             world.violate(f"G1 workflow {world.trace.names.of(person.workflow_uuid)} is gone")
+
+
+def _check_letters(world: World) -> None:
+    """G2: what was committed to an outbox, and was not lost by the broker, has had its effect."""
+    for id_, (sender, to) in world.committed.items():
+        recipient = world.nodes.get(to)
+        if recipient is None or recipient.gone or recipient.put_back_count or id_ in world.lost:
+            continue
+        origin = world.nodes.get(sender)
+        if origin is None or origin.gone or origin.put_back_count:
+            continue  # a submitter has no outbox, he says it again
+        if (sender, id_) not in recipient.inbox:
+            world.violate(f"G2 a letter of {words.name(sender)} has never come to {words.name(to)}")
+            return
 
 
 def _check_node(world: World, node: Node) -> None:

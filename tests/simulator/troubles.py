@@ -75,6 +75,7 @@ class Troubles:
             (faults.disk_full, lambda: self._disk(node)),
             (faults.restore, lambda: self._restore(node)),
             (faults.restore, lambda: self._back_up(node)),
+            (faults.redelivery, lambda: self._redeliver(node)),
         ]
         if isinstance(node, AgentNode):
             operator = self.agents[node.uri]
@@ -138,7 +139,14 @@ class Troubles:
         if told:
             node.facts["put_back"] = "1"
         self._was_put_back(node, before, told)
+        if self.world.dice.random() < 0.5:
+            self._redeliver(node)
         self.world.at(self.world.now + int(60 * self.world.dice.random() * SECOND), node.start)
+
+    def _redeliver(self, node: Node) -> None:
+        self.world.saw("redelivered")
+        self._note(node, "is given again what it had acknowledged")
+        node.redeliver()
 
     def _was_put_back(self, node: Any, before: Durable, told: bool) -> None:
         node.put_back_count += 1

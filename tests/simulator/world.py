@@ -56,8 +56,10 @@ class World:
         self.violations: list[str] = []
         #: job_uuid -> how often its process was started (I1)
         self.starts: dict[bytes, int] = {}
-        #: ids of letters that were once in a committed outbox (I16)
-        self.committed: set[bytes] = set()
+        #: letters that were once in a committed outbox (I16): id -> (sender, recipient)
+        self.committed: dict[bytes, tuple[str, str]] = {}
+        #: letters that the broker has lost after it confirmed them
+        self.lost: set[bytes] = set()
         #: (agent, number) -> when this presence was sent
         self.presences: dict[tuple[str, int], int] = {}
         self.seen: dict[str, int] = {}
