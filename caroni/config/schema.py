@@ -379,7 +379,11 @@ class Retention(Section, frozen=True, kw_only=True):
         Size, Meta(description="Sealed messages of ended workflows; beyond this the oldest workflow goes.")
     ] = 2 * GIB
     released_jobs: Annotated[Duration, Meta(description="Files and rows of released jobs.")] = DAY
+    offers: Annotated[Duration, Meta(description="An agent's offers that came to nothing.")] = 30 * DAY
     quarantine: Annotated[Duration, Meta(description="Messages that could not be handled.")] = 30 * DAY
+    commands: Annotated[
+        Duration, Meta(description="Operators' commands that are done, with their answers.")
+    ] = 30 * DAY
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -109,9 +109,7 @@ class DropQuarantined(Command, frozen=True, kw_only=True, tag="drop-quarantined"
 
 
 class Prune(Command, frozen=True, kw_only=True, tag="prune"):
-    """Remove now what has had its time; with ``dry_run`` only count it."""
-
-    dry_run: bool = False
+    """Remove now what has had its time."""
 
 
 DaemonCommand = ReplayQuarantined | DropQuarantined

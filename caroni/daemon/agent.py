@@ -55,6 +55,7 @@ from caroni.model.store import Store
 from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
 from caroni.plugins.manager import Plugins, StagingFailed
 from caroni.services.definitions import definition_files, definition_row
+from caroni.services.prune import sweep_files
 
 log = structlog.get_logger()
 
@@ -570,21 +571,15 @@ class AgentRole:
             log_event(event)
             self._plugins.notify(event)
 
-    async def sweep(self, older_than: int) -> None:
+    async def sweep(self, older_than: int) -> dict[str, int]:
         """Remove the files of jobs that were released before ``older_than`` (wall microseconds).
 
         Files that belong to no job of this database go when they have not changed since then.
         """
-        released = await self._store.released_jobs(older_than)
-        for executor in self._executors.values():
-            await executor.forget(released)
-            if isinstance(executor, KeepsFiles):
-                stored = await executor.stored()
-                rows = await self._store.agent_jobs(stored)
-                stale = await executor.stale([uuid for uuid in stored if uuid not in rows], older_than)
-                if stale:
-                    log.info("files of jobs that nobody knows are removed", count=len(stale))
-                    await executor.forget(stale)
+        gone = await sweep_files(self._store, self._executors.values(), self._stage_dir, older_than)
+        if gone["files_of_nobody"]:
+            log.info("files of jobs that nobody knows are removed", count=gone["files_of_nobody"])
+        return gone
 
     async def close(self) -> None:
         """Stop working; jobs run on."""

@@ -115,6 +115,8 @@ class Engine:
         self._more = False
         #: rows that were brought in for a decision and may have to leave memory after it
         self._loaded: list[Row] = []
+        #: rows that the retention took
+        self._forgotten: list[tuple[type[Row], Hashable]] = []
         self._one_by_one = 0
         self._trouble = 0.0
         self._parked = ParkingLot()
@@ -144,6 +146,10 @@ class Engine:
         """What held new work back is gone: decide again what can be begun."""
         self._more = True
         self._wake.set()
+
+    def forget(self, keys: list[tuple[type[Row], Hashable]]) -> None:
+        """These rows have left the database: let memory follow after the next unit of work."""
+        self._forgotten += keys
 
     def stop(self) -> None:
         """End after the current unit of work."""
@@ -247,6 +253,12 @@ class Engine:
         self._loaded.clear()
         for row_type, key in self.role.evictable(touched):
             state.evict(row_type, key)
+        if self._forgotten:
+            written = {(type(row), row.key) for row in touched}
+            for row_type, key in self._forgotten:
+                if (row_type, key) not in written:
+                    state.evict(row_type, key)
+            self._forgotten.clear()
 
     def _take(self) -> _Taken:
         limit = 1 if self._one_by_one else MAX_ENVELOPES

@@ -17,6 +17,7 @@ from caroni.core.agent.state import AgentPolicy, AgentSettings, Connected
 from caroni.core.clockjump import ClockJumped, newest_instant
 from caroni.core.manager import state as manager_state
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard, Unreachable
+from caroni.core.rows import AgentJob, AgentOffer
 from caroni.daemon.agent import AgentRole, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, base_queues, broadcast_keys, manager_queues
 from caroni.daemon.clock import JUMP, JumpWatch
@@ -31,6 +32,7 @@ from caroni.model.retention import Retention
 from caroni.model.store import Store
 from caroni.model.unit import CommandDone, Unit
 from caroni.plugins.manager import Plugins
+from caroni.services.prune import counted
 from caroni.trust.identity import Identity as PeerIdentity
 from caroni.trust.keys import Signer
 from caroni.trust.store import TrustStore
@@ -87,7 +89,7 @@ class Node:
     """A manager or an agent between ``start`` and ``stop``."""
 
     #: commands that are carried out here; the others are decided by the engine
-    COMMANDS: ClassVar[frozenset[str]] = frozenset()
+    COMMANDS: ClassVar[frozenset[str]] = frozenset({"prune"})
 
     def __init__(
         self,
@@ -135,6 +137,7 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         #: commands that the engine has and that are not done yet
         self._handed_on: set[int] = set()
+        self._pruning = asyncio.Lock()
         self.engine: Engine
         self.role: ManagerRole | AgentRole
 
@@ -246,7 +249,9 @@ class Node:
 
     async def command(self, kind: str, args: str) -> str:
         """Carry out one command from the database; gives JSON text."""
-        raise ValueError(f"unknown command {kind}")
+        if kind != "prune":
+            raise ValueError(f"unknown command {kind}")
+        return msgspec.json.encode(await self.prune()).decode()
 
     async def _checks(self) -> None:
         while True:
@@ -280,13 +285,23 @@ class Node:
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                await self._sweep()
-                await self.store.prune(self.clock.now(), self._retention)
+                await self.prune()
             except Exception as error:
                 log.warning("sweep failed: trying again later", error=str(error))
 
-    async def _sweep(self) -> None:
+    async def prune(self) -> dict[str, int]:
+        """Remove what has had its time; gives how much of each kind went."""
+        async with self._pruning:
+            files = await self._sweep()  # before the rows that name them
+            gone = await self.store.prune(self.clock.now(), self._retention)
+            self.engine.forget(
+                [*((AgentJob, key) for key in gone.jobs), *((AgentOffer, k) for k in gone.offers)]
+            )
+            return {**counted(gone), **files}
+
+    async def _sweep(self) -> dict[str, int]:
         """What a role removes besides rows."""
+        return {}
 
 
 class ManagerNode(Node):
@@ -332,7 +347,7 @@ class ManagerNode(Node):
 class AgentNode(Node):
     """An agent."""
 
-    COMMANDS = frozenset({"reload-definitions"})
+    COMMANDS = Node.COMMANDS | {"reload-definitions"}
 
     role: AgentRole
 
@@ -416,8 +431,8 @@ class AgentNode(Node):
         log.info("job definitions read", active=len(self.role.job_types))
         return msgspec.json.encode(self.role.job_types).decode()
 
-    async def _sweep(self) -> None:
-        await self.role.sweep(self.clock.now() - self._retention.released_jobs)
+    async def _sweep(self) -> dict[str, int]:
+        return await self.role.sweep(self.clock.now() - self._retention.released_jobs)
 
     async def goodbye(self) -> None:
         """Tell managers that this agent goes (a clean stop)."""

@@ -68,14 +68,14 @@ def load_identity(loaded: Loaded) -> Identity:
     )
 
 
-def make_bus(loaded: Loaded, on_unhealthy: Callable[[], None] | None = None) -> AmqpBus:
-    """The bus that a configuration names.
+def broker_options(loaded: Loaded) -> BrokerOptions:
+    """How the broker that a configuration names is reached.
 
     Raises:
-        ConfigError: its options can never work.
+        ConfigError: its password file cannot be used.
     """
     amqp = loaded.config.amqp
-    options = BrokerOptions(
+    return BrokerOptions(
         url=broker_url(loaded),
         exchange=amqp.exchange,
         base_exchange=amqp.base_exchange if loaded.config.role != "submitter" else "",
@@ -91,7 +91,15 @@ def make_bus(loaded: Loaded, on_unhealthy: Callable[[], None] | None = None) -> 
         cert_file=str(amqp.cert_file or ""),
         key_file=str(amqp.key_file or ""),
     )
-    return AmqpBus(options, on_unhealthy=on_unhealthy)
+
+
+def make_bus(loaded: Loaded, on_unhealthy: Callable[[], None] | None = None) -> AmqpBus:
+    """The bus that a configuration names.
+
+    Raises:
+        ConfigError: its options can never work.
+    """
+    return AmqpBus(broker_options(loaded), on_unhealthy=on_unhealthy)
 
 
 def make_submitter(loaded: Loaded, manager: str) -> Submitter:

@@ -37,6 +37,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     commands: int = 30 * DAY
     quarantine: int = 30 * DAY
     tombstones: int = 30 * DAY
+    #: orphans of a restored database that are history
+    orphans: int = 30 * DAY
+    #: counts of deliveries that never came again
+    suspects: int = 30 * DAY
 
 
 class Pruned(msgspec.Struct, kw_only=True):
@@ -50,6 +54,8 @@ class Pruned(msgspec.Struct, kw_only=True):
     commands: int = 0
     quarantine: int = 0
     tombstones: int = 0
+    orphans: int = 0
+    suspects: int = 0
 
 
 #: rows in one step, so that a commit waits for some ten milliseconds at most
@@ -77,7 +83,16 @@ _MANAGER_PROTECTS = (
     " OR w.workflow_uuid IN (SELECT r.workflow_uuid FROM offer o JOIN request r"
     " ON r.request_uuid = o.request_uuid WHERE o.offer_uuid = i.offer_uuid)))"
 )
+_OLD_WORKFLOW = (
+    f"NOT {_LIVE_WORKFLOW} AND (CASE WHEN w.ended_at > 0 THEN w.ended_at ELSE w.created_at END) < ?"
+)
+_OLD_ORPHAN = "due = 0 AND last_at < ?"
 _RELEASED_BEFORE = "released AND (CASE WHEN ended_at > 0 THEN ended_at ELSE created_at END) < ?"
+_OLD_OFFER = (
+    f"state IN ({_names([AgentOfferState.REJECTED, AgentOfferState.EXPIRED, AgentOfferState.REVOKED])})"
+    " AND created_at < ? AND due < ? AND NOT EXISTS"
+    " (SELECT 1 FROM agent_job j WHERE j.offer_uuid = o.offer_uuid AND j.manager = o.manager)"
+)
 _OPEN = f"'{AgentOfferState.OPEN}'"
 _AGENT_PROTECTS = (
     "(EXISTS (SELECT 1 FROM agent_job j WHERE NOT j.released AND j.job_uuid = i.job_uuid)"
@@ -93,15 +108,28 @@ async def prune(database: Database, role: str, now: int, keep: Retention, next_r
     gone = Pruned()
     if role == "manager":
         await _prune_workflows(database, now, keep, next_rev, gone)
+        await _prune_orphans(database, now, keep, next_rev, gone)
     else:
         await _prune_jobs(database, now, keep, next_rev, gone)
     await _prune_ledger(database, role, now, keep, gone)
     gone.inbox = await _delete_old(database, "inbox", "id", "deadline < ?", now)
-    done = "state <> 'new' AND done_at < ?"
-    gone.commands = await _delete_old(database, "command", "id", done, now - keep.commands)
-    gone.quarantine = await _delete_old(database, "quarantine", "key", "last_at < ?", now - keep.quarantine)
-    gone.tombstones = await _delete_old(database, "tombstone", "id", "at < ?", now - keep.tombstones)
+    for table, (key, condition, limit) in _simple(now, keep).items():
+        setattr(gone, _plural(table), await _delete_old(database, table, key, condition, limit))
     return gone
+
+
+def _plural(table: str) -> str:
+    return table if table == "quarantine" else f"{table}s"
+
+
+def _simple(now: int, keep: Retention) -> dict[str, tuple[str, str, int]]:
+    """Tables whose rows go by their age alone: key, condition, and what stands for its ``?``."""
+    return {
+        "command": ("id", "state <> 'new' AND done_at < ?", now - keep.commands),
+        "quarantine": ("key", "last_at < ?", now - keep.quarantine),
+        "tombstone": ("id", "at < ?", now - keep.tombstones),
+        "suspect": ("digest", "last_at < ?", now - keep.suspects),
+    }
 
 
 async def _delete_old(database: Database, table: str, key: str, condition: str, limit: int) -> int:
@@ -120,11 +148,7 @@ async def _prune_workflows(
     database: Database, now: int, keep: Retention, next_rev: NextRev, gone: Pruned
 ) -> None:
     sql = database.dialect.sql
-    query = (
-        f"SELECT w.workflow_uuid FROM workflow w WHERE NOT {_LIVE_WORKFLOW}"
-        " AND (CASE WHEN w.ended_at > 0 THEN w.ended_at ELSE w.created_at END) < ?"
-        f" ORDER BY w.rev LIMIT {_WORKFLOWS}"
-    )
+    query = f"SELECT w.workflow_uuid FROM workflow w WHERE {_OLD_WORKFLOW} ORDER BY w.rev LIMIT {_WORKFLOWS}"
     of_workflow = "WHERE workflow_uuid = ?"
     deletes = [
         sql(
@@ -143,6 +167,47 @@ async def _prune_workflows(
 
             await database.write(statements)
             gone.workflows.append(bytes.fromhex(uuid))
+
+
+async def _prune_orphans(
+    database: Database, now: int, keep: Retention, next_rev: NextRev, gone: Pruned
+) -> None:
+    query = f"SELECT job_uuid, agent FROM orphan WHERE {_OLD_ORPHAN} LIMIT {_STEP}"
+    delete = database.dialect.sql("DELETE FROM orphan WHERE job_uuid = ? AND agent = ?")
+    while victims := await database.fetch(query, now - keep.orphans):
+        keys = [(row[0], row[1]) for row in victims]
+
+        def statements(keys: list[tuple[str, str]] = keys) -> list[Statement]:
+            stones = [("orphan", f"{agent} {uuid}", now, next_rev()) for uuid, agent in keys]
+            return [(delete, keys), (_tombstone(database), stones)]
+
+        await database.write(statements)
+        gone.orphans += len(keys)
+
+
+async def expired(database: Database, role: str, now: int, keep: Retention) -> dict[str, int]:
+    """See :meth:`~caroni.model.store.Store.expired`."""
+    counts: dict[str, tuple[str, tuple[int, ...]]] = {
+        "inbox": ("inbox WHERE deadline < ?", (now,)),
+        **{
+            _plural(table): (f"{table} WHERE {condition}", (limit,))
+            for table, (_, condition, limit) in _simple(now, keep).items()
+        },
+    }
+    if role == "manager":
+        counts["workflows"] = (f"workflow w WHERE {_OLD_WORKFLOW}", (now - keep.workflows,))
+        counts["orphans"] = (f"orphan WHERE {_OLD_ORPHAN}", (now - keep.orphans,))
+    else:
+        counts["jobs"] = (f"agent_job WHERE {_RELEASED_BEFORE}", (now - keep.released_jobs,))
+        counts["offers"] = (f"agent_offer o WHERE {_OLD_OFFER}", (now - keep.offers, now))
+    protects = _MANAGER_PROTECTS if role == "manager" else _AGENT_PROTECTS
+    kept = f"SELECT 1 FROM ledger_item i WHERE i.ledger = l.rev AND i.rev > l.rev AND {protects}"
+    counts["ledger"] = (f"ledger l WHERE at < ? AND NOT EXISTS ({kept})", (now - keep.ledger,))
+    found: dict[str, int] = {}
+    for name, (query, parameters) in counts.items():
+        ((count,),) = await database.fetch(f"SELECT COUNT(*) FROM {query}", *parameters)
+        found[name] = int(count)
+    return found
 
 
 async def released_jobs(database: Database, older_than: int) -> list[bytes]:
@@ -177,11 +242,7 @@ async def _prune_jobs(database: Database, now: int, keep: Retention, next_rev: N
         await database.write(statements)
         gone.jobs += [(unescape(manager), bytes.fromhex(uuid)) for uuid, manager in keys]
         gone.offers += [(unescape(manager), bytes.fromhex(uuid)) for uuid, manager in named]
-    query = (
-        "SELECT offer_uuid, manager FROM agent_offer o WHERE state IN ({}) AND created_at < ?"
-        " AND due < ? AND NOT EXISTS (SELECT 1 FROM agent_job j WHERE j.offer_uuid = o.offer_uuid"
-        f" AND j.manager = o.manager) LIMIT {_STEP}"
-    ).format(_names([AgentOfferState.REJECTED, AgentOfferState.EXPIRED, AgentOfferState.REVOKED]))
+    query = f"SELECT offer_uuid, manager FROM agent_offer o WHERE {_OLD_OFFER} LIMIT {_STEP}"
     while victims := await database.fetch(query, now - keep.offers, now):
         keys = [(row[0], row[1]) for row in victims]
 

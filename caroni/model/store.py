@@ -317,6 +317,10 @@ class Store:
 
     # --- retention -------------------------------------------------------------------------------
 
+    async def expired(self, now: int, retention: Retention | None = None) -> dict[str, int]:
+        """What :meth:`prune` would remove now by its age, counted by kind."""
+        return await retaining.expired(self._database, self.role, now, retention or Retention())
+
     async def prune(self, now: int, retention: Retention | None = None) -> Pruned:
         """Remove what has had its time; call it from the daemon. In steps that do not hold it up for long."""
 

@@ -135,7 +135,9 @@ def require(loaded: Loaded, role: str, what: str) -> None:
         )
 
 
-async def give(loaded: Loaded, store: Store, command: Command, *, wait: bool = True) -> Answer:
+async def give(
+    loaded: Loaded, store: Store, command: Command, *, wait: bool = True, patience: float = PATIENCE
+) -> Answer:
     """Leave a command for the daemon and wait for what becomes of it.
 
     Args:
@@ -143,6 +145,7 @@ async def give(loaded: Loaded, store: Store, command: Command, *, wait: bool = T
         store: its database, open for writing.
         command: what it shall do.
         wait: for its answer, for a bounded time.
+        patience: seconds that a daemon which runs has for it.
 
     Raises:
         CommandRefused: the daemon cannot carry it out; says why.
@@ -154,7 +157,7 @@ async def give(loaded: Loaded, store: Store, command: Command, *, wait: bool = T
     if not wait:
         return Answer(command=id, kind=kind, state="waiting")
     runs = await asyncio.to_thread(daemon_runs, loaded.lock_file)
-    end = time.monotonic() + (PATIENCE if runs else DOUBT)
+    end = time.monotonic() + (patience if runs else DOUBT)
     while True:
         row = await store.command(id)
         if row is not None and row.state == "failed":
@@ -169,7 +172,7 @@ async def give(loaded: Loaded, store: Store, command: Command, *, wait: bool = T
         await asyncio.sleep(LOOK)
     role = loaded.config.role
     if runs:
-        why = f"the {role} is busy and has not answered within {PATIENCE:.0f} s"
+        why = f"the {role} is busy and has not answered within {patience:.0f} s"
     else:
         why = f"the {role} does not run"
     raise LeftForLater(f"{why}: the command stays (number {id}) and is carried out when it can be")

@@ -12,6 +12,7 @@ from caroni.errors import MessageRejected
 from caroni.wire import caroni_pb2 as pb
 from caroni.wire.bundle import BUNDLE_URL, unpack
 from caroni.wire.codec import TYPE_PREFIX, decode
+from caroni.wire.fields import from_timestamp
 from caroni.wire.kept import kept
 
 #: bytes of what cannot be decoded that are shown
@@ -113,3 +114,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return getattr(value, "name", value)
+
+
+def sent_at(envelope: bytes) -> int:
+    """When a sealed envelope says that it was sent, wall microseconds; 0 if it does not say."""
+    try:
+        header = pb.SignedHeader.FromString(pb.CaroniEnvelope.FromString(envelope).signed_header)
+        return from_timestamp(header.sent_at)
+    except (DecodeError, MessageRejected):
+        return 0
