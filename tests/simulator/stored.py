@@ -192,6 +192,9 @@ class Stored(Compared):
             self._draft = None
             self.ledger += len(unit.ledger)
             self.letters = self._letters_after(marks)
+        else:  # nobody will ever see its letters
+            for posted in self._composed[0]:
+                self.world.committed.pop(posted.id, None)
         where, self._where = self._where, ""
         if where:
             self.world.trace.add(self.world.now, f"{short(self.uri)} dies {where}; durable: {lived}")
