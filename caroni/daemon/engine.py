@@ -21,7 +21,7 @@ import structlog
 from caroni.core.clockjump import ClockJumped
 from caroni.core.draft import Dice, Draft, Origin, RenewStream
 from caroni.core.messages import AgentPresence, JobLogChunk, Message
-from caroni.core.rows import Row
+from caroni.core.rows import AgentJob, JobKey, Row
 from caroni.daemon.clock import JumpWatch
 from caroni.daemon.outbox import Outbox, ledger_item
 from caroni.daemon.ports import Bus, Clock, Delivery
@@ -115,8 +115,8 @@ class Engine:
         self._more = False
         #: rows that were brought in for a decision and may have to leave memory after it
         self._loaded: list[Row] = []
-        #: rows that the retention took
-        self._forgotten: list[tuple[type[Row], Hashable]] = []
+        #: jobs that the retention took
+        self._forgotten: list[JobKey] = []
         self._one_by_one = 0
         self._trouble = 0.0
         self._parked = ParkingLot()
@@ -147,9 +147,9 @@ class Engine:
         self._more = True
         self._wake.set()
 
-    def forget(self, keys: list[tuple[type[Row], Hashable]]) -> None:
-        """These rows have left the database: let memory follow after the next unit of work."""
-        self._forgotten += keys
+    def forget(self, jobs: list[JobKey]) -> None:
+        """These released jobs have left the database: let memory follow after the next unit of work."""
+        self._forgotten += jobs
 
     def stop(self) -> None:
         """End after the current unit of work."""
@@ -255,9 +255,10 @@ class Engine:
             state.evict(row_type, key)
         if self._forgotten:
             written = {(type(row), row.key) for row in touched}
-            for row_type, key in self._forgotten:
-                if (row_type, key) not in written:
-                    state.evict(row_type, key)
+            for job in self._forgotten:
+                row = state.get(AgentJob, job)
+                if row is not None and row.released and (AgentJob, job) not in written:
+                    state.evict(AgentJob, job)
             self._forgotten.clear()
 
     def _take(self) -> _Taken:

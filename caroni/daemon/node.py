@@ -17,7 +17,6 @@ from caroni.core.agent.state import AgentPolicy, AgentSettings, Connected
 from caroni.core.clockjump import ClockJumped, newest_instant
 from caroni.core.manager import state as manager_state
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings, Unheard, Unreachable
-from caroni.core.rows import AgentJob, AgentOffer
 from caroni.daemon.agent import AgentRole, DefinitionsChanged
 from caroni.daemon.bus.topology import agent_queues, base_queues, broadcast_keys, manager_queues
 from caroni.daemon.clock import JUMP, JumpWatch
@@ -294,9 +293,7 @@ class Node:
         async with self._pruning:
             files = await self._sweep()  # before the rows that name them
             gone = await self.store.prune(self.clock.now(), self._retention)
-            self.engine.forget(
-                [*((AgentJob, key) for key in gone.jobs), *((AgentOffer, k) for k in gone.offers)]
-            )
+            self.engine.forget(gone.jobs)
             return {**counted(gone), **files}
 
     async def _sweep(self) -> dict[str, int]:
