@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from caroni.core.messages import PresenceState
+from caroni.core.messages import FailureClass, PresenceState
 from caroni.services.stores import now
 from tests.acceptance.site import Site, definition, lines, marked, steps
 from tests.services import eventually
@@ -39,9 +39,11 @@ def site(base: Path, rabbit_node: RabbitNode) -> Iterator[Site]:
         # the first attempt waits for ever, with a process of its own beside it; the second one is quick
         first = f"if mkdir '{base}/once' 2>/dev/null; then sleep 987 & while :; do sleep 0.05; done; fi"
         once = definition("once", first)
+        impatient = definition("impatient", first, stop_after=4 * SECOND)
         for agent in AGENTS:
-            site.define(agent, [marked(wait, base / "marks"), once, definition("quick", "true")])
-        for name in ("wait", "once", "quick"):
+            jobs = [marked(wait, base / "marks"), once, definition("quick", "true"), impatient]
+            site.define(agent, jobs)
+        for name in ("wait", "once", "quick", "impatient"):
             text = steps([name])
             if name == "wait":
                 text = text.replace("backoff: 0s", "backoff: 0s, lostAfter: 4s")
@@ -300,6 +302,22 @@ async def test_a_command_waits_for_its_daemon(site: Site) -> None:
         return await site.rows("a2", "SELECT draining FROM availability") == [(1,)]
 
     await eventually(drained, 15, "the command is not carried out at the next start")
+
+
+async def test_a_job_that_does_not_outlive_its_managers_silence(site: Site) -> None:
+    workflow = await submit(site, "impatient")
+    agent, job = await running(site, workflow)
+    site.kill("m")
+    await eventually(lambda: not processes(job), 30, "the job outlives its manager's silence")
+
+    async def lost() -> bool:
+        query = "SELECT state, failure_class FROM agent_job WHERE job_uuid = ?"
+        return await site.rows(agent, query, job) == [("killed", FailureClass.LOST)]
+
+    await eventually(lost, 10)
+    await asyncio.to_thread(site.spawn, "m")
+    assert await site.ended(workflow) == "completed"
+    assert [s for _, _, s in await jobs_of(site, workflow)] == ["killed", "completed"]
 
 
 # --- the second-best offer ---------------------------------------------------------------------------
