@@ -27,9 +27,15 @@ def own(script: str, **inputs: str) -> JobSpec:
     offer = os.urandom(16)
     return msgspec.structs.replace(
         job(definition),
-        inputs=inputs, agent=AGENT, offer_uuid=offer, job_uuid=job_uuid_of(offer), definition_revision=7, attempt=4,
-        parameters=tuple(inputs), max_runtime=60_000_000,
-    )  # fmt: skip
+        job_uuid=job_uuid_of(offer),
+        inputs=inputs,
+        agent=AGENT,
+        offer_uuid=offer,
+        definition_revision=7,
+        attempt=4,
+        parameters=tuple(inputs),
+        max_runtime=60_000_000,
+    )
 
 
 async def test_a_running_and_an_ended_job_are_known_again_and_followed(host: Host) -> None:
