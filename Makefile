@@ -12,7 +12,7 @@ MINUTES ?= 10
 HOURS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format-check types imports generated bench simulate histories chaos soak generate proto format \
+.PHONY: help demo test check lint format-check types imports generated bench simulate mutants histories chaos soak generate proto format \
 	clean runtime dev services
 
 help: ## show this
@@ -47,6 +47,9 @@ bench: dev services ## measure; one JSON object a line
 
 simulate: dev ## play SEEDS=1000 seeded histories from SEED=0 on, PROFILE=short or long; figures to RESULT
 	@.venv/bin/python -m tests.simulator $(SEED) $(SEEDS) --profile $(PROFILE) --result "$(RESULT)"
+
+mutants: dev ## leave out one guard at a time and see that the simulator notices; figures to RESULT
+	@.venv/bin/python -m tests.simulator.mutants --result "$(RESULT)"
 
 histories: dev services ## play SEEDS=1000 histories from SEED=0 on nodes with databases (DB=sqlite or postgresql)
 	@env CARONI_TEST_DB=$(DB) .venv/bin/python -m tests.simulator.histories $(SEED) $(SEEDS) --result "$(RESULT)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from caroni.core.agent import routes
@@ -29,6 +29,7 @@ from caroni.core.commands import Command
 from caroni.core.draft import ALL_MANAGERS, Origin, Outgoing
 from caroni.core.messages import (
     AgentPresence,
+    JobFulfillmentOffer,
     JobFulfillmentRequest,
     JobFulfillmentRequestWithdrawn,
     Message,
@@ -89,6 +90,8 @@ class AgentNode(Node):
         self.host = Host(self)
         self.oracle = oracle.AgentOracle(self)
         self.number = 0
+        #: has a backup made
+        self.when_offered: Callable[[], None] = lambda: None
 
     @property
     def spool(self) -> dict[bytes, Process]:
@@ -232,6 +235,8 @@ class AgentNode(Node):
     def commit(self, draft: Any, fresh: list[tuple[str, bytes]]) -> None:
         super().commit(draft, fresh)
         self.oracle.after_commit()
+        if self.world.dice.random() < self.world.faults.restore and _has_offered(draft):
+            self.when_offered()  # while an offer stands: what was agreed later will be forgotten
 
     def after_commit(self, draft: AgentDraft) -> None:
         for action in draft.actions:
@@ -255,3 +260,7 @@ class AgentNode(Node):
 
     def check_row(self, old: Row | None, row: Row) -> None:
         self.oracle.row(old, row)
+
+
+def _has_offered(draft: AgentDraft) -> bool:
+    return any(isinstance(outgoing.message, JobFulfillmentOffer) for outgoing in draft.messages)

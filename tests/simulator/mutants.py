@@ -36,10 +36,12 @@ from caroni.core.plan import MINUTE
 from caroni.core.rows import AgentInput, AgentJob, AgentOffer, Flow, Job, Peer, Step
 from caroni.core.states import AgentJobState, AgentOfferState, JobState, StepState
 from tests.simulator.__main__ import PROFILES, commit_name
+from tests.simulator.directed import forgotten_kill
 from tests.simulator.faults import SHORT, Profile
 from tests.simulator.host import Host
 from tests.simulator.node import Node
 from tests.simulator.scenario import play
+from tests.simulator.world import World
 
 #: a guard that nothing has missed after so many seeds is not guarded itself
 ENOUGH = 500
@@ -54,6 +56,8 @@ class Mutant:
 
     guard: str
     patches: tuple[tuple[Any, Any, Careless], ...]
+    #: histories in which it matters
+    play: Callable[[int, Profile], World] = play
 
 
 # --- without each guard ------------------------------------------------------------------------------
@@ -230,7 +234,7 @@ MUTANTS = (
     Mutant("spool claim", ((Host, "is_claimed", _no_claim),)),
     Mutant("winner compare-and-set", ((manager_jobs, "_win", _last_wins),)),
     Mutant("input write-once", ((agent_routes._HANDLERS, JobDataAvailable, _every_input),)),
-    Mutant("kill tombstone", ((agent_routes._HANDLERS, JobKill, _no_tombstone),)),
+    Mutant("kill tombstone", ((agent_routes._HANDLERS, JobKill, _no_tombstone),), forgotten_kill),
     Mutant("grace after a start", ((attempts, "lost_instant", _no_grace),)),
     Mutant("announced absence", ((attempts, "lost_instant", _no_window),)),
     Mutant(
@@ -276,7 +280,7 @@ def without(guard: str) -> Iterator[None]:
 def try_seed(seed: int, *, guard: str, profile: Profile) -> tuple[int, str]:
     """The first violation of one history without the guard; empty if there is none."""
     with without(guard):
-        violations = play(seed, profile).violations
+        violations = BY_GUARD[guard].play(seed, profile).violations
     return seed, violations[0] if violations else ""
 
 

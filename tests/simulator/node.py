@@ -84,6 +84,7 @@ class Node:
         self.put_back_at = 0
         #: each time its operator said so
         self.put_back_told = True
+        self.redelivered = False
         self.started_true = 0
         #: when its clock was last set without anybody noticing
         self.blind_at = 0
@@ -238,6 +239,7 @@ class Node:
 
     def redeliver(self) -> None:
         """The broker has forgotten acknowledgements: it gives again what it gave, in any order."""
+        self.redelivered = True
         again = list(self.received)
         self.world.dice.shuffle(again)
         for sender, posted in again:

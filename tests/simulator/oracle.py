@@ -112,8 +112,10 @@ class ManagerOracle:
         since = self.forgotten.get(key)
         if since is None or self.world.now >= since + self.node.settings.restore_hold - SLACK:
             return False
-        # with nobody who says so and an agent that has forgotten too, there is no way to know
-        return self.node.put_back_told or not self.world.nodes[key[0]].put_back_count
+        # with nobody who says so and an agent that has forgotten too, there is no way to know; and a report
+        # of the time before the restore that comes again tells the opposite
+        forgetful = self.world.nodes[key[0]].put_back_count or self.node.redelivered
+        return self.node.put_back_told or not forgetful
 
     def after_commit(self, draft: Draft) -> None:
         """What the unit heard counts now; what it changed must fit together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from caroni.core.plan import SECOND
@@ -35,6 +36,8 @@ class Troubles:
         """Schedule all of it."""
         for node in self.world.nodes.values():
             self._again(lambda node=node: self._at(node), first=True)
+        for agent in self.agents.values():
+            agent.node.when_offered = partial(self._back_up, agent.node)
         self._again(self._elsewhere, first=True)
         if self.world.dice.random() < self.world.faults.agent_death:
             when = self.world.now + int(self.world.dice.random() * (self.until - self.world.now))
