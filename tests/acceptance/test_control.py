@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -323,8 +325,9 @@ async def test_a_job_that_does_not_outlive_its_managers_silence(site: Site) -> N
 # --- the second-best offer ---------------------------------------------------------------------------
 
 
-async def test_the_second_best_offer_is_taken_when_the_best_agent_vanishes(site: Site) -> None:
-    """Both agents offer; the better one, accepted, is dead: the other one's offer is still good."""
+@pytest.mark.parametrize("how", ["vanishes", "withdraws"])
+async def test_the_second_best_offer_is_taken_when_the_best_agent(site: Site, how: str) -> None:
+    """Both agents offer; the better one does not stand by it: the other one's offer is still good."""
     site.terminate("m")
     await asyncio.to_thread(
         site.spawn,
@@ -345,13 +348,19 @@ async def test_the_second_best_offer_is_taken_when_the_best_agent_vanishes(site:
         return [str(row[0]).rpartition("/")[2] for row in found] if len(found) == 2 else []
 
     best, second = await eventually(offers, 15, "there are not two offers")
-    site.kill(best)
+    if how == "vanishes":
+        site.kill(best)
+    else:  # the manager sleeps while its agent changes its mind
+        os.kill(site.pid("m"), signal.SIGSTOP)
+        await caroni(site, best, "drain")
+        os.kill(site.pid("m"), signal.SIGCONT)
     assert await site.ended(workflow) == "completed"
     assert [(a, s) for a, _, s in await jobs_of(site, workflow)] == [(second, "completed")]
     requests = await site.rows("m", "SELECT attempt FROM request WHERE workflow_uuid = ?", workflow.hex())
     assert requests == [(1,)], "nobody was asked anew"
     states = dict(await site.rows("m", "SELECT agent, state FROM offer ORDER BY id DESC LIMIT 2"))
-    assert states == {site.uri(best): "rejected", site.uri(second): "accepted"}
+    given_up = "rejected" if how == "vanishes" else "gone"
+    assert states == {site.uri(best): given_up, site.uri(second): "accepted"}
     site.terminate("m")
     await asyncio.to_thread(site.spawn, "m")
 
