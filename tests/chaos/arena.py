@@ -217,6 +217,13 @@ class Arena:
                             found[name] = found.get(name, 0) + count
         return found
 
+    async def at_work(self, seconds: float) -> None:
+        """Wait, but not for ever, until a few more jobs have been started: faults shall hit work."""
+        wanted = len(os.listdir(self.marks)) + 4
+        end = time.monotonic() + seconds
+        while len(os.listdir(self.marks)) < wanted and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
     def excuse(self, name: str) -> None:
         """This daemon's database or disk is away: it may end for want of it."""
         self._excused[name] = time.monotonic() + AFTERMATH

@@ -34,6 +34,7 @@ async def broker_kill(arena: Arena, dice: random.Random) -> None:
     await asyncio.to_thread(arena.node.kill9)
     await asyncio.sleep(dice.uniform(0.0, 2.0))
     await asyncio.to_thread(arena.node.start)
+    await arena.at_work(20.0)
 
 
 async def broker_freeze(arena: Arena, dice: random.Random) -> None:
