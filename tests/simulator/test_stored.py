@@ -102,7 +102,7 @@ def test_a_unit_that_is_not_written_whole_is_noticed(tamper: Callable[[Unit], No
             if isinstance(node, Stored):
                 node.tamper = tamper
 
-    assert play(0, room, prepare).violations
+    assert any(play(seed, room, prepare).violations for seed in range(6))
 
 
 @sqlite_only
@@ -117,4 +117,5 @@ def test_a_start_that_forgets_is_noticed(
         return replace(live, rows=[row for row in live.rows if not isinstance(row, forgotten)])
 
     monkeypatch.setattr(StoredManagerNode, "load_live", load_live)
-    assert any(forgotten.__name__ in text for text in play(0, room).violations)
+    told = (text for seed in range(6) for text in play(seed, room).violations)
+    assert any(forgotten.__name__ in text for text in told)
