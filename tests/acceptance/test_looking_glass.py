@@ -6,32 +6,37 @@ import asyncio
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from caroni.config import Loaded, database_url
 from caroni.core.messages import PresenceState
 from caroni.core.rows import Peer
 from caroni.model.unit import QuarantineRow, Unit
 from caroni.services.stores import now
 from tests.acceptance.site import Site, definition, steps
 from tests.cli.conftest import Caroni, caroni  # noqa: F401 (a fixture)
+from tests.model.databases import DIALECT
 from tests.services import eventually
 from tests.services.rabbitmq import RabbitNode
 
 Asked = Callable[..., Any]
 
+pytestmark = pytest.mark.database
+
 BAD = [("JobOfTomorrow", "E_TYPE", b"\x00\xff"), ("JobKill", "E_ROLE", b""), ("envelope", "POISON", b"x")]
 
 
 @pytest.fixture(scope="module")
-def site(base: Path, rabbit_node: RabbitNode) -> Iterator[Site]:
+def site(base: Path, rabbit_node: RabbitNode, new_database: Callable[[], dict[str, Any]]) -> Iterator[Site]:
     """A manager and an agent with one slot, which run."""
     site = Site(base, rabbit_node.url(rabbit_node.vhost()))
     try:
-        site.make_usual("a")
+        site.make_usual("a", **{name: new_database() for name in ("m", "a")})
         site.settings["CARONI_AGENT__SLOTS"] = "1"
         site.define("a", [definition("wait", f"until [ -e '{base}/go' ]; do sleep 0.05; done")])
         site.template("m", "wait", steps(["wait", "wait"]))
@@ -65,6 +70,19 @@ def submit(site: Site, template: str) -> str:
             return (await submitter.submit(submitter.new_create(template, {}))).workflow_uuid
 
     return asyncio.run(run()).hex()
+
+
+def put_back(loaded: Loaded, copy: Path) -> None:
+    """As docs/operations.md says."""
+    if DIALECT == "postgresql":
+        program = shutil.which("pg_restore") or max(Path("/usr/lib/postgresql").glob("*/bin/pg_restore"))
+        url = database_url(loaded).replace("postgres://", "postgresql://")
+        subprocess.run([program, "--clean", "--if-exists", "--no-owner", "-d", url, copy], check=True)
+        return
+    for name in ("caroni.db", "caroni.db-wal", "caroni.db-shm"):
+        (loaded.directory / name).unlink(missing_ok=True)
+    shutil.copyfile(copy, loaded.directory / "caroni.db")
+    (loaded.directory / "caroni.db").chmod(0o600)
 
 
 def test_explained_to_manager_and_submitter(site: Site, base: Path, ask: Asked) -> None:
@@ -216,11 +234,7 @@ def test_a_copy_is_put_back(site: Site, base: Path, ask: Asked) -> None:
 
     asyncio.run(eventually(runs, 30, "no job runs"))
     assert site.terminate("m") == 0
-    database = site.directory("m") / "caroni.db"
-    for name in ("caroni.db", "caroni.db-wal", "caroni.db-shm"):
-        (site.directory("m") / name).unlink(missing_ok=True)
-    shutil.copyfile(copy, database)
-    database.chmod(0o600)
+    put_back(site.loaded("m"), copy)
     told = ask("m", "db", "restored")
     assert told["hold"] > 0
     restore = next(c for c in ask("m", "doctor", "--no-broker") if c["name"] == "restore")
