@@ -193,7 +193,9 @@ def run(seeds: range, database: str) -> tuple[Counter[str], list[int], float]:
             for seed in [*seeds, *[None] * workers]:
                 todo.put(seed)
             began = time.monotonic()
-            processes = [context.Process(target=_work, args=(mine, template, todo, done)) for mine in urls]
+            processes = [
+                context.Process(target=_work, args=(mine, template, todo, done), daemon=True) for mine in urls
+            ]
             for process in processes:
                 process.start()
             figures, broken = _collect(done, seeds, processes)
