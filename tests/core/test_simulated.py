@@ -10,20 +10,23 @@ from caroni.core.draft import Origin, RenewStream
 from caroni.core.ids import job_uuid_of
 from caroni.core.manager.state import ManagerDraft, Started
 from caroni.core.messages import (
+    AgentPresence,
     FailureClass,
     JobDataAvailable,
     JobFulfillmentOfferReject,
     JobKill,
     JobPause,
     JobReport,
+    JobReportRequest,
     JobResume,
     JobStatus,
     JobStatusRequest,
     JobStatusUpdate,
     OnFailure,
+    PresenceState,
     Reserve,
 )
-from caroni.core.plan import MINUTE, SECOND
+from caroni.core.plan import HOUR, MINUTE, SECOND
 from caroni.core.rows import Orphan
 from caroni.core.states import AgentJobState, JobState, StepState, WorkflowState
 from tests.core.build import AGENT, MANAGER, SECOND_AGENT, AgentSide, ManagerSide, plan, step
@@ -160,3 +163,31 @@ def test_a_reserved_job_that_waited_in_vain_is_no_failed_attempt() -> None:
     m.fails(FIRST, FailureClass.INPUT, None)
     assert (m.step("second").job_failures, m.step("second").other_failures) == (0, 1)
     assert m.step("second").state is StepState.WAITING
+
+
+def test_an_agent_that_does_not_answer_is_not_asked_for_one_report_after_the_other(m: ManagerSide) -> None:
+    m.fulfilled()
+    put_back(m)
+    asked = len(m.status(JobStatus.RUNNING, (AGENT, b"?" * 16)).of(JobReportRequest))
+    for _ in range(5 * 60):
+        m.now += MINUTE
+        asked += len(
+            m.say(AgentPresence(state=PresenceState.ONLINE, boot_id=b"b" * 16), AGENT).of(JobReportRequest)
+        )
+        asked += len(m.status(JobStatus.RUNNING, (AGENT, b"?" * 16)).of(JobReportRequest))
+    assert asked <= 6
+
+
+def test_what_an_agent_may_be_offline_counts_from_our_own_start_too(m: ManagerSide) -> None:
+    m.submit()
+    m.offer(max_offline=6 * HOUR)
+    m.accepted()
+    m.status(JobStatus.RUNNING)
+    m.now += 5 * HOUR
+    m.state.started_at = m.now  # we were away, or have forgotten what we heard meanwhile
+    m.now += 5 * HOUR
+    m.fire_due()
+    assert m.job().state is JobState.RUNNING
+    m.now += 2 * HOUR
+    m.fire_due()
+    assert m.job().state is JobState.LOST

@@ -150,6 +150,8 @@ class _Manager:
             process = self.agents[agent_uri].spool.get(job_uuid)
             if process is None:  # wiped
                 continue
+            if workflow.reserve_all and self.manager.put_back_count:
+                continue  # it was given what a winner made that the restore has forgotten
             for item in plan.inputs:
                 flow = self.flows.get((workflow.workflow_uuid, item.source or ""))
                 if flow is None or process.inputs.get(item.name) != flow.value:

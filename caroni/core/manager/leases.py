@@ -42,7 +42,8 @@ def lease(job: Job, peer: Peer | None, lost_after: int, started_at: int) -> Leas
         (last_contact + lost_after, "lost_after"),
         (last_contact + job.max_offline, "max_offline"),
         ((peer.away_until if peer is not None else 0) + AFTER_ABSENCE, "announced"),
-        (started_at + lost_after, "started"),
+        # silence before that proves nothing: we were not there, or a restore has forgotten what we heard
+        (started_at + max(lost_after, job.max_offline), "started"),
     )
     lost_at, because = max(promises, key=lambda promise: promise[0])
     return Lease(last_contact=last_contact, lost_at=lost_at, because=because)

@@ -16,7 +16,7 @@ from caroni.core.manager.held import held_changed, hold_step
 from caroni.core.manager.state import LIVE_STATUS, ManagerDraft
 from caroni.core.messages import JobFulfillmentOffer, JobKill, JobReportRequest, JobStatus
 from caroni.core.peers import heard_of, renew_stream, role_of
-from caroni.core.plan import MINUTE
+from caroni.core.plan import HOUR, MINUTE
 from caroni.core.rows import NO_JOB, Job, Orphan, Peer, Request, Step
 from caroni.core.states import JobState, RequestState, StepState, advance, is_terminal
 
@@ -24,8 +24,9 @@ from caroni.core.states import JobState, RequestState, StepState, advance, is_te
 MAX_ORPHANS = 1000
 #: stands where the wire wants a request's id and none is known
 NO_REQUEST = bytes(16)
-#: one agent is asked for a report at most this often
+#: one agent is asked for a report at most this often; if it does not answer, this often
 _ASK_EVERY = MINUTE
+_ASK_AGAIN = HOUR
 #: a report that came within this time tells that we have forgotten nothing of its agent
 _RECENT = 10 * MINUTE
 
@@ -71,7 +72,9 @@ def move_hold(d: ManagerDraft, by: int) -> None:
 def ask_report(d: ManagerDraft, agent: str) -> None:
     """Have an agent list every job of ours; not more often than needed."""
     peer = d.get(Peer, agent) or Peer(uri=agent, first_contact=d.now)
-    if peer.report_asked_at > max(d.state.started_at, d.now - _ASK_EVERY):
+    # an unanswered question waits where the agent will find it: many would be answered one by one
+    wait = _ASK_EVERY if peer.reported_at >= peer.report_asked_at else _ASK_AGAIN
+    if peer.report_asked_at > max(d.state.started_at, d.now - wait):
         return
     d.put(replace(peer, report_asked_at=d.now))
     stream, sequence = heard_of(d, agent)
