@@ -77,8 +77,13 @@ async def test_what_the_spool_remembers(site: Site, tmp_path: Path, loss: str) -
     exit_file = site.directory("a") / "spool" / jobs["ending"] / "exit.json"
     await eventually(exit_file.exists, 20, "the job does not end")
     await asyncio.to_thread(forget, site, copy if loss == "older" else None)
+    stranger = site.directory("a") / "spool" / ("ab" * 16)
+    stranger.mkdir()
+    (stranger / "spec.json").write_text("{}")
 
     await asyncio.to_thread(site.spawn, "a")
+    (said,) = [line for line in site.log("a") if "cannot be identified" in line.get("event", "")]
+    assert (said["count"], said["some"]) == (1, ["ab" * 16])
     await eventually(lambda: sum(line["event"] == "job found" for line in site.log("a")) == 3, 10)
 
     async def states() -> dict[str, str]:
@@ -102,16 +107,4 @@ async def test_what_the_spool_remembers(site: Site, tmp_path: Path, loss: str) -
         return await site.rows("a", "SELECT state, released FROM agent_job") == [("completed", 1)] * 3
 
     await eventually(released, 20, "the jobs are not released")
-
-
-async def test_a_spool_that_belongs_to_another(site: Site, tmp_path: Path) -> None:
-    """Directories that nobody can identify are said once and left alone."""
-    stranger = site.directory("a") / "spool" / ("ab" * 16)
-    stranger.mkdir()
-    (stranger / "spec.json").write_text("{}")
-    assert site.terminate("a") == 0
-    await asyncio.to_thread(site.spawn, "a")
-    (said,) = [line for line in site.log("a") if "cannot be identified" in line.get("event", "")]
-    assert (said["count"], said["some"]) == (1, ["ab" * 16])
-    assert stranger.is_dir()
-    assert await site.rows("a", "SELECT job_uuid FROM agent_job") == []
+    assert stranger.is_dir(), "what nobody can identify is left alone"
