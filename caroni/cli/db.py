@@ -1,4 +1,4 @@
-"""``caroni db``: create, update and check the database."""
+"""``caroni db``: create, update, check, copy and restore the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = group()
 
 @app.callback()
 def _db() -> None:
-    """Create, update and check the database."""
+    """Create, update, check, copy and restore the database."""
 
 
 @app.command(epilog=example("caroni db migrate --config m1"))

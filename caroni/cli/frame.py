@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pki": ("pki", "app", "Certificates: a site's authority, issuing, revoking."),
     "trust": ("trust", "app", "Which sites are believed, and who is banned."),
     "config": ("config", "app", "Show the configuration that is in effect."),
-    "db": ("db", "app", "Create, update and check the database."),
+    "db": ("db", "app", "Create, update, check, copy and restore the database."),
     "template": ("template", "app", "A manager's workflow templates."),
     "job": ("job", "app", "An agent's job definitions."),
     "manager": ("daemons", "manager_app", "Run a manager."),
@@ -40,12 +40,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("workflows", "list_app", "List a manager's workflows."),
     "show": ("workflows", "show_app", "Show a workflow and its steps."),
     "outputs": ("workflows", "outputs_app", "Print a workflow's outputs."),
-    "jobs": ("jobs", "app", "List a manager's attempts, or an agent's queue."),
-    "quarantine": ("quarantine", "app", "What was set aside: look, try again, drop."),
-    "doctor": ("doctor", "app", "Is this daemon well? Broker, database, disk, clock, certificates, peers."),
-    "peers": ("peers", "app", "What is known of each peer."),
-    "prune": ("prune", "app", "Remove now what has had its time."),
     "explain": ("explain", "app", "Say why a workflow is not running."),
+    "jobs": ("jobs", "app", "List a manager's attempts, or an agent's queue."),
     "cancel": ("control", "cancel_app", "Stop a workflow, or some of its steps."),
     "pause": ("control", "pause_app", "Suspend a workflow, the jobs of steps, or one job."),
     "resume": ("control", "resume_app", "Let what was paused go on."),
@@ -54,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "drain": ("control", "drain_app", "Have an agent take nothing new."),
     "undrain": ("control", "undrain_app", "Have an agent take work again."),
     "presence": ("control", "presence_app", "Whether agents are here; announce an absence."),
+    "peers": ("peers", "app", "What is known of each peer."),
+    "doctor": ("doctor", "app", "Whether a daemon is well, and what to do if not."),
+    "quarantine": ("quarantine", "app", "What was set aside: look, try again, drop."),
+    "prune": ("prune", "app", "Remove now what has had its time."),
 }
 
 _SIGPIPE, _SIGINT = 141, 130

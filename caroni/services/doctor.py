@@ -131,10 +131,10 @@ def _trust(loaded: Loaded) -> Iterator[Check]:
 
     trust = TrustStore.load(loaded.config.security.trust_dir)
     if not trust.sites:
-        yield problem("trust", "no site is trusted: every message is refused", "caroni trust add")
+        yield problem("trust", "no site is trusted: every message is refused", "caroni trust import")
     for name, site in sorted(trust.sites.items()):
         ends = max((to_micros(anchor.not_valid_after_utc) for anchor in site.anchors), default=0)
-        remedy = f"take the new CA of {name} (caroni trust add)"
+        remedy = f"take the new CA of {name} (caroni trust import)"
         yield _expiry(f"CA of {name}", "its certificate", ends, remedy)
         at = now()
         for listed in site.lists.values():
@@ -142,10 +142,10 @@ def _trust(loaded: Loaded) -> Iterator[Check]:
                 yield ok(f"CRL of {name}", f"of {ago(listed.this_update, at)}, {len(listed.revoked)} revoked")
             elif at <= listed.next_update + site.max_staleness:
                 text = f"should have been renewed {ago(listed.next_update, at)}"
-                yield warning(f"CRL of {name}", text, f"ask {name} for a new one (caroni trust crl)")
+                yield warning(f"CRL of {name}", text, f"ask {name} for a new one (caroni trust update)")
             else:
                 text = f"too old: since {span(at - listed.next_update - site.max_staleness)} {site.crl_fail}"
-                yield problem(f"CRL of {name}", text, f"ask {name} for a new one (caroni trust crl)")
+                yield problem(f"CRL of {name}", text, f"ask {name} for a new one (caroni trust update)")
     if trust.bans:
         yield ok("bans", f"{plural(len(trust.bans), 'ban')} on this host")
 
