@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from caroni.core.plan import DAY
-from caroni.core.rows import AgentJob, AgentOffer, Job, Workflow
+from caroni.core.rows import AgentJob, AgentOffer, Job, Orphan, Workflow
 from caroni.core.states import AgentJobState, AgentOfferState, JobState, StepState, WorkflowState
 from caroni.model.retention import Retention
-from caroni.model.store import Store
+from caroni.model.store import Role, Store
 from caroni.model.unit import CommandDone, QuarantineRow, Unit
 from tests.contract.test_store_live import agent_rows
 from tests.model.databases import *  # noqa: F403
@@ -26,7 +26,7 @@ async def tables(store: Store) -> dict[str, int]:
     for table in (
         *("workflow", "step", "request", "offer", "job", "job_output", "flow"),
         *("agent_offer", "agent_job", "agent_input", "agent_output", "ledger", "ledger_item"),
-        *("inbox", "command", "quarantine", "tombstone"),
+        *("inbox", "command", "quarantine", "tombstone", "orphan", "suspect"),
     ):
         ((count,),) = await store.database.fetch(f"SELECT COUNT(*) FROM {table}")  # noqa: S608
         if count:
@@ -116,6 +116,44 @@ async def test_inbox_commands_and_quarantine_go_after_their_time(open_store: Ope
     pruned = await store.prune(NOW + 91 * DAY, Retention(commands=90 * DAY))
     assert (pruned.inbox, pruned.commands, pruned.quarantine) == (500, 1, 1)
     assert await tables(store) == {"command": 1, "quarantine": 1}
+
+
+async def test_orphans_that_are_history_and_counts_of_deliveries_go(open_store: Open) -> None:
+    store = await open_store()
+    ids = Ids()
+    orphans = [Orphan(agent=AGENT, job_uuid=ids(), last_at=NOW, due=due) for due in (0, 0, NOW)]
+    await store.commit(Unit(now=NOW, rows={Orphan: orphans}, suspects={ids(): 1, ids(): 2}))
+    later = NOW + 31 * DAY
+    expected = await store.expired(later)
+    assert (expected["orphans"], expected["suspects"]) == (2, 2)
+    pruned = await store.prune(later)
+    assert (pruned.orphans, pruned.suspects) == (2, 2)
+    assert await tables(store) == {"orphan": 1, "tombstone": 2}
+
+
+@pytest.mark.parametrize("role", ["manager", "agent"])
+async def test_what_would_go_is_what_goes(role: Role, open_store: Open) -> None:
+    store = await open_store(role)
+    ids = Ids()
+    if role == "manager":
+        for rows in (workflow_rows(ids), ended(ids, ended_at=NOW), ended(ids, ended_at=LATER)):
+            await store.commit(Unit(rows=rows))
+    else:
+        for more in ({}, {"released": True, "ended_at": NOW}, {"released": True, "ended_at": LATER}):
+            await store.commit(Unit(rows=agent_rows(ids, AgentJobState.COMPLETED, **more)))
+    old = [ledger_row(ids, at=NOW + n, items=n % 3) for n in range(5)]
+    young = [ledger_row(ids, at=LATER, items=1)]
+    quarantine = [QuarantineRow(key=ids(), kind="message", last_at=NOW)]
+    await store.commit(Unit(ledger=[*old, *young], quarantine=quarantine, inbox=[(AGENT, ids(), NOW)]))
+    expected = await store.expired(LATER)
+    assert expected["ledger"] == 5
+    assert expected["workflows" if role == "manager" else "jobs"] == 1
+    pruned = await store.prune(LATER)
+    gone = {name: getattr(pruned, name) for name in expected}
+    # the offer of a job goes with it, one that came to nothing by itself
+    gone = {name: len(n) if isinstance(n, list) else n for name, n in gone.items() if name != "offers"}
+    assert gone == {name: count for name, count in expected.items() if name != "offers"}
+    assert all(count == 0 for count in (await store.expired(LATER)).values())
 
 
 @pytest.mark.parametrize("rows", [3, 500, 501, 1003])

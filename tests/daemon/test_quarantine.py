@@ -11,11 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from caroni.core.commands import Command, DropQuarantined, ReplayQuarantined
-from caroni.core.messages import WorkFlowCancel, WorkFlowCreate
-from caroni.core.rows import Workflow
+from caroni.core.commands import Command, DropQuarantined, Prune, ReplayQuarantined
+from caroni.core.draft import Origin
+from caroni.core.messages import JobKill, WorkFlowCancel, WorkFlowCreate
+from caroni.core.rows import AgentJob, Workflow
 from caroni.daemon.node import Node
 from caroni.daemon.suspects import MAX_TRIES, digest_of
+from caroni.model.retention import Retention
 from caroni.model.unit import QuarantineRow, Unit
 from caroni.services.quarantine import REASONS, set_aside, show
 from caroni.wire import codec
@@ -243,6 +245,43 @@ async def test_what_an_operator_sees(federation: Federation, monkeypatch: pytest
     assert message["type"] == "WorkFlowCreate"
     assert message["fields"]["template_name"] == "w"
     assert message["fields"]["inputs"] == {"start": '"x"'}
+
+
+async def test_a_command_that_cannot_be_committed_is_answered(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = federation.manager
+    row = QuarantineRow(key=b"k" * 16, kind="x", reason="E_TYPE", first_at=1, last_at=1)
+    await manager.store.commit(Unit(now=1, quarantine=[row]))
+    whole = manager.store.commit
+
+    async def commit(unit: Unit) -> int:
+        if unit.unquarantine:
+            raise ValueError("this unit cannot be written")
+        return await whole(unit)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(manager.store, "commit", commit)
+        done = await carried_out(manager, DropQuarantined(keys=(row.key,)))
+        assert done.state == "failed"
+        assert "cannot be written" in done.result
+    assert await answer(manager, DropQuarantined(keys=(row.key,))) == {"dropped": 1}
+    await run_one(federation)
+
+
+async def test_memories_of_kills_leave_memory_when_their_time_is_over(federation: Federation) -> None:
+    agent = federation.agents[0]
+    agent._retention = Retention(released_jobs=0)
+    key = (federation.manager.identity.uri, b"j" * 16)
+    draft = agent.role.draft(agent.clock.now(), agent._dice)
+    agent.role.handle(draft, Origin(uri=key[0]), JobKill(job_uuid=key[1]))
+    await agent.store.commit(Unit(now=1, rows=draft.changes()))
+    assert agent.role.state.get(AgentJob, key) is not None
+    gone = await answer(agent, Prune())
+    assert gone["jobs"] >= 1
+    await run_one(federation)  # a unit of work
+    assert agent.role.state.get(AgentJob, key) is None
+    assert agent.role.state.tombstones == {}
 
 
 def test_nothing_that_was_kept_stops_who_looks_at_it() -> None:

@@ -146,6 +146,7 @@ def happened(d: ManagerDraft, event: Unheard | Unreachable | Started | ClockJump
             agents.on_started(d, event)
         case ClockJumped():
             d.state.started_at = d.now  # the grace begins again: nothing that was silent has been so for long
+            d.facts.append(("started_at", str(d.now)))
             on_clock_jumped(d, event)
             restore.move_hold(d, event.by)
 
