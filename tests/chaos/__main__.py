@@ -57,7 +57,8 @@ def summary(journal: Journal, verdict: Verdict) -> list[str]:
     lines = [f"{number:7,}  {kind}" for kind, number in sorted(journal.counts.items())]
     lines.append(
         f"{verdict.workflows:,} workflows, {verdict.steps:,} steps, {verdict.jobs_started:,} jobs started,"
-        f" {verdict.retried:,} steps retried, {len(verdict.breaks)} broken promises"
+        f" {verdict.retried:,} steps retried, {verdict.given_up:,} jobs given up,"
+        f" {len(verdict.breaks)} broken promises"
     )
     return lines
 
@@ -106,6 +107,7 @@ def main() -> int:
             steps=verdict.steps,
             jobs_started=verdict.jobs_started,
             steps_retried=verdict.retried,
+            jobs_given_up=verdict.given_up,
             breaks=verdict.breaks[:20],
             verdict="broken" if verdict.breaks else "kept",
         )

@@ -31,6 +31,7 @@ class Verdict:
     steps: int = 0
     jobs_started: int = 0
     retried: int = 0
+    given_up: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -145,12 +146,20 @@ async def _workflows(arena: Arena, load: Load, verdict: Verdict) -> None:
                 manager, "SELECT job_uuid, workflow_uuid, state, agent, info FROM job"
             )
         }
-        # G7: no fault but a full disk is a reason for a job to fail, or to be given up
+        # G7: no fault but a full disk is a reason for a job to fail. An acceptance that stays unanswered for a
+        # minute is one to ask another agent: the job that comes of it after all is killed by the manager.
         full = arena.site.uri("a3") if arena.journal.counts[FULL_DISKS] else ""
+        given_up = {job: row for job, row in jobs.items() if row[1] == "killed"}
+        verdict.given_up += len(given_up)
+        verdict.notes += [f"{manager} gave up {job}: {row}" for job, row in given_up.items()]
         _tell(
             verdict,
             f"{manager}: job that did not complete, without a reason",
-            [f"{job} {row}" for job, row in jobs.items() if row[1] != "completed" and row[2] != full],
+            [
+                f"{job} {row}"
+                for job, row in jobs.items()
+                if row[1] not in ("completed", "killed") and row[2] != full
+            ],
         )
         _tell(
             verdict,

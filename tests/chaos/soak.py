@@ -119,6 +119,7 @@ def main() -> int:
             steps=verdict.steps,
             jobs_started=verdict.jobs_started,
             steps_retried=verdict.retried,
+            jobs_given_up=verdict.given_up,
             rises={
                 f"{fit.curve} {fit.daemon}": [round(fit.level, 1), round(fit.rise, 1), round(fit.allowed, 1)]
                 for fit in found
