@@ -15,7 +15,7 @@ from caroni.core.peers import role_of
 from caroni.core.plan import SECOND, PlanStep
 from caroni.core.rows import Job, Peer, Request, Step, Workflow
 from caroni.core.states import OfferState, RequestState, StepState, WorkflowState, is_terminal
-from caroni.errors import UsageError
+from caroni.errors import CaroniError, UsageError
 from caroni.services.explained import (
     AgentSeen,
     Asked,
@@ -27,7 +27,7 @@ from caroni.services.explained import (
     WaitsFor,
     Works,
 )
-from caroni.services.jobs import kill_of
+from caroni.services.jobs import kill_of, rows
 from caroni.services.testimony import MAX_STEPS, Testimony, gather
 from caroni.services.words import last_line, plural, said, span, until
 
@@ -63,14 +63,23 @@ async def explain(
 
     Raises:
         UsageError: there is no such workflow, or no such step.
+        CaroniError: the workflow's own row is damaged.
         TransientError: the database is away.
     """
-    found = await store.workflow(workflow_uuid)
-    if found is None:
+    try:
+        found = await rows(store, Workflow, "workflow_uuid = ?", workflow_uuid.hex())
+    except CaroniError:
+        raise
+    except Exception as error:  # whatever a damaged row makes its decoder say
+        raise CaroniError(
+            f"workflow {workflow_uuid.hex()} cannot be read ({said(str(error))}); see: caroni quarantine list"
+        ) from error
+    if not found:
         raise UsageError(f"there is no workflow {workflow_uuid.hex()}; see: caroni list")
-    facts = await gather(store, found.workflow, now, step, limit)
+    facts = await gather(store, found[0], now, step, limit)
     if step and not facts.chosen:
-        raise UsageError(f"workflow {found.workflow.name!r} has no step {said(step, 60)!r}; see: caroni show")
+        name = said(found[0].name, 60)
+        raise UsageError(f"workflow {name!r} has no step {said(step, 60)!r}; see: caroni show")
     return explained(facts, settings, notes)
 
 

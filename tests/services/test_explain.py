@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from caroni.core.messages import (
 from caroni.core.plan import HOUR, MINUTE, SECOND
 from caroni.core.rows import Workflow
 from caroni.cwl import plan_to_json
-from caroni.errors import UsageError
+from caroni.errors import CaroniError, UsageError
 from caroni.model.schema import migrate
 from caroni.model.store import Store
 from caroni.model.unit import LedgerItem, LedgerRow, Unit
@@ -295,11 +297,42 @@ def test_what_holds_everything_back():
     assert steps["second"].why == "could be asked for, but the manager does not run"
 
 
-def test_a_plan_that_is_gone_and_a_row_that_cannot_be_read():
+def test_a_plan_that_is_gone():
     side = ManagerSide()
     side.submit("one")
     side.plans = {}
     assert "template one, revision 1, is gone" in explain_side(side).notes[0]
+
+
+def test_rows_that_cannot_be_read(tmp_path):
+    side = ManagerSide()
+    side.running("chain")
+    path = tmp_path / "caroni.db"
+    shutil.copyfile(empty(), path)
+    asyncio.run(_explain(path, side, side.workflow_uuid, None, {}))
+    for table in ("step", "job", "request", "offer", "peer", "workflow"):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            column, value = ("presence", 77) if table == "peer" else ("state", "dancing")
+            database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = 1", (value,))  # noqa: S608
+            if table == "workflow":
+                database.execute("UPDATE workflow SET state = 'dancing'")
+            database.commit()
+
+        async def look() -> Explained:
+            store = await Store.open(f"sqlite://{path}", "manager")
+            try:
+                return await explain(store, side.workflow_uuid, ManagerSettings(), side.now)
+            finally:
+                await store.close()
+
+        if table == "workflow":
+            with pytest.raises(CaroniError, match="cannot be read"):
+                asyncio.run(look())
+        else:
+            found = asyncio.run(look())
+            assert [step.step for step in found.steps] == ["second"]
+            assert "cannot be read" in found.notes[0]
+            assert list(lines(found))
 
 
 def test_too_long_for_a_message():
