@@ -146,8 +146,8 @@ async def _workflows(arena: Arena, load: Load, verdict: Verdict) -> None:
                 manager, "SELECT job_uuid, workflow_uuid, state, agent, info FROM job"
             )
         }
-        # G7: no fault but a full disk is a reason for a job to fail. An acceptance that stays unanswered for a
-        # minute is one to ask another agent: the job that comes of it after all is killed by the manager.
+        # G7: no fault but a full disk is a reason for a job to fail. An acceptance unanswered for a minute is
+        # one to ask another agent: the job that comes of it after all is killed by the manager.
         full = arena.site.uri("a3") if arena.journal.counts[FULL_DISKS] else ""
         given_up = {job: row for job, row in jobs.items() if row[1] == "killed"}
         verdict.given_up += len(given_up)
