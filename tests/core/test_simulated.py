@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caroni.core.agent.state import SignalJob, SignalKind
+from caroni.core.agent.state import AgentDraft, SignalJob, SignalKind
 from caroni.core.commands import PauseJob, ResumeJob
 from caroni.core.draft import Origin, RenewStream
 from caroni.core.ids import job_uuid_of
@@ -191,3 +191,29 @@ def test_what_an_agent_may_be_offline_counts_from_our_own_start_too(m: ManagerSi
     m.now += 2 * HOUR
     m.fire_due()
     assert m.job().state is JobState.LOST
+
+
+def test_an_agent_that_is_away_is_not_asked_how_its_jobs_are(m: ManagerSide) -> None:
+    m.running()
+    m.say(AgentPresence(state=PresenceState.OFFLINE, offline_for=40 * HOUR, number=1), AGENT)
+    asked = 0
+    for _ in range(39):
+        m.now += HOUR
+        asked += len(m.fire_due().of(JobStatusRequest))
+    assert asked <= 1
+    m.now += HOUR + MINUTE
+    assert m.fire_due().of(JobStatusRequest)
+    assert m.job().state is JobState.RUNNING
+
+
+def test_what_is_asked_many_times_in_one_unit_of_work_is_answered_once(a: AgentSide) -> None:
+    offer = a.completed()
+    question = JobStatusRequest(job_uuid=job_uuid_of(offer))
+
+    def decide(draft: AgentDraft) -> None:
+        for _ in range(100):
+            a.hear(draft, Origin(uri=MANAGER, stream_id=1), question)
+        a.routes().settle(draft)
+
+    said = a.unit(decide)
+    assert len(said.of(JobStatusUpdate)) == len(said.of(JobDataAvailable)) == 1

@@ -6,6 +6,8 @@ current one.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from msgspec.structs import replace
 
 from caroni.core.agent.state import (
@@ -25,7 +27,7 @@ from caroni.core.agent.state import (
 )
 from caroni.core.base_peers import is_base, statuses, typed
 from caroni.core.cwltypes import ValueMismatch, check_json
-from caroni.core.draft import Origin, RenewStream
+from caroni.core.draft import Origin, Outgoing, RenewStream
 from caroni.core.ids import job_uuid_of, value_digest
 from caroni.core.messages import (
     FailureClass,
@@ -42,6 +44,7 @@ from caroni.core.messages import (
     JobStatusRequest,
     JobStatusUpdate,
     Json,
+    Message,
     ResourceUse,
 )
 from caroni.core.peers import heard_of, renew_stream, was_put_back
@@ -261,22 +264,29 @@ def settle(d: AgentDraft) -> None:
 
 
 def keep_newest_status(d: AgentDraft) -> None:
-    """Of several statuses of one job in one unit of work only the newest says anything; the last step."""
-    newest: dict[tuple[str, bytes], JobStatusUpdate] = {}
-    statuses = 0
+    """Of several statuses of one job in one unit of work only the newest says anything; the last step.
+
+    So it is with its outputs, which are the same each time. Base peers hear everything once and in order.
+    """
+    newest: dict[Hashable, Message] = {}
+    repeats = False
     for outgoing in d.messages:
-        message = outgoing.message
-        if type(message) is JobStatusUpdate:
-            statuses += 1
-            newest[outgoing.to, message.job_uuid] = message
-    if statuses > len(newest):
-        d.messages = [
-            outgoing
-            for outgoing in d.messages
-            if type(m := outgoing.message) is not JobStatusUpdate
-            or newest[outgoing.to, m.job_uuid] is m
-            or is_base(outgoing.to)
-        ]
+        about = _about(outgoing)
+        if about is not None:
+            repeats |= about in newest
+            newest[about] = outgoing.message
+    if repeats:
+        d.messages = [o for o in d.messages if (a := _about(o)) is None or newest[a] is o.message]
+
+
+def _about(outgoing: Outgoing) -> Hashable:
+    """What a status, or outputs, are about; None for anything of which each one counts."""
+    message = outgoing.message
+    if type(message) is JobStatusUpdate and not is_base(outgoing.to):
+        return (outgoing.to, message.job_uuid)
+    if type(message) is JobDataAvailable and not is_base(outgoing.to):
+        return (outgoing.to, message.job_uuid, *message.parameters)
+    return None
 
 
 # --- from process to result ----------------------------------------------------------------------

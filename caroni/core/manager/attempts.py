@@ -161,6 +161,10 @@ def on_job_due(d: ManagerDraft, job: Job) -> None:
     if job.kill_wanted:
         _remind_kill(d, job, lost_at)
         return
+    if peer is not None and peer.away_until > d.now:
+        # it has said that it does not hear us: questions would wait for it, to be answered one by one
+        d.put(replace(job, due=min(peer.away_until, max(lost_at, d.now + 1))))
+        return
     wait = min(settings.poll * 2 ** min(job.tries, 16), settings.poll_cap)
     d.put(replace(job, tries=job.tries + 1, due=min(d.now + wait, max(lost_at, d.now + 1))))
     if job.pause_wanted and job.state is JobState.RUNNING:
