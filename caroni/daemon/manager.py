@@ -243,6 +243,7 @@ class ManagerRole:
                     settings=self._settings,
                     now=self._clock.now(),
                     short_of=self._state.short_of,
+                    plans=self._state.plans,
                 )
             except TransientError as error:
                 log.warning("status not answered: the asker tries again", error=str(error))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from caroni.core.manager.state import AnswerStatus, ManagerSettings
 from caroni.core.messages import Json, StepSummary, WorkFlowStatusUpdate, WorkFlowSummary
+from caroni.core.plan import Plan
 from caroni.core.rows import Step
 from caroni.core.states import WorkflowState
 from caroni.errors import UsageError
@@ -31,10 +33,12 @@ async def status_update(
     settings: ManagerSettings,
     now: int,
     short_of: str = "",
+    plans: Mapping[tuple[str, int], Plan] = {},
 ) -> WorkFlowStatusUpdate:
     """One workflow with its outputs (and, if wanted, its steps), or a page of the asker's own workflows.
 
-    ``settings``, ``now`` and ``short_of`` (why nothing new is begun) are for an explanation.
+    ``settings``, ``now``, ``short_of`` (why nothing new is begun) and ``plans`` (those in memory) are for an
+    explanation.
     """
     if asked.error:
         return WorkFlowStatusUpdate(request_uuid=asked.request_uuid, error=asked.error)
@@ -59,17 +63,22 @@ async def status_update(
         workflows=(_summary(found),),
         steps=tuple(_step(step) for step in rows),
         outputs=outputs,
-        explanation=await _explanation(store, asked, settings, now, short_of) if asked.explain else "",
+        explanation=await _explanation(store, asked, settings, now, short_of, plans) if asked.explain else "",
         error=error,
     )
 
 
 async def _explanation(
-    store: Store, asked: AnswerStatus, settings: ManagerSettings, now: int, short_of: str
+    store: Store,
+    asked: AnswerStatus,
+    settings: ManagerSettings,
+    now: int,
+    short_of: str,
+    plans: Mapping[tuple[str, int], Plan],
 ) -> str:
     notes = (short_of,) if short_of else ()
     try:
-        return text(await explain(store, asked.workflow_uuid, settings, now, notes=notes))
+        return text(await explain(store, asked.workflow_uuid, settings, now, notes=notes, plans=plans))
     except UsageError as error:  # it went a moment ago
         return str(error)
 

@@ -5,6 +5,7 @@ The rules that the manager decides by are asked (:func:`caroni.core.manager.leas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caroni.core.draft import ALL_AGENTS
@@ -12,7 +13,7 @@ from caroni.core.manager.leases import Lease, lease
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, ManagerSettings
 from caroni.core.messages import FailureClass, PresenceState
 from caroni.core.peers import role_of
-from caroni.core.plan import SECOND, PlanStep
+from caroni.core.plan import SECOND, Plan, PlanStep
 from caroni.core.rows import Job, Peer, Request, Step, Workflow
 from caroni.core.states import OfferState, RequestState, StepState, WorkflowState, is_terminal
 from caroni.errors import CaroniError, UsageError
@@ -49,6 +50,7 @@ async def explain(
     step: str = "",
     limit: int = MAX_STEPS,
     notes: tuple[str, ...] = (),
+    plans: Mapping[tuple[str, int], Plan] = {},
 ) -> Explained:
     """Explain a workflow, or one of its steps.
 
@@ -60,6 +62,7 @@ async def explain(
         step: name of the one step; empty for all that are not done.
         limit: at most so many steps.
         notes: what else is known to hold work back (the daemon is down, the disk is full).
+        plans: those that are in memory already.
 
     Raises:
         UsageError: there is no such workflow, or no such step.
@@ -76,7 +79,8 @@ async def explain(
         ) from error
     if not found:
         raise UsageError(f"there is no workflow {workflow_uuid.hex()}; see: caroni list")
-    facts = await gather(store, found[0], now, step, limit)
+    plan = plans.get((found[0].template, found[0].revision))
+    facts = await gather(store, found[0], now, step, limit, plan)
     if step and not facts.chosen:
         name = said(found[0].name, 60)
         raise UsageError(f"workflow {name!r} has no step {said(step, 60)!r}; see: caroni show")
@@ -93,7 +97,7 @@ def explained(facts: Testimony, settings: ManagerSettings, notes: tuple[str, ...
                     " (caroni quarantine list)")  # fmt: skip
     if facts.broken_rows and not facts.unreadable:
         more.append(f"{plural(facts.broken_rows, 'row')} cannot be read (caroni doctor)")
-    if not facts.plan.steps and facts.steps:
+    if not facts.plan.steps and facts.states:
         more.append(f"template {said(row.template, 80)}, revision {row.revision}, is gone: it is left alone")
     if facts.hold_until > facts.now:
         more.append(
@@ -133,7 +137,7 @@ def _of_workflow(row: Workflow, facts: Testimony) -> tuple[str, str]:
         case WorkflowState.FAILING:
             return f"it fails{failure}; what still runs ends first", ""
         case WorkflowState.HELD:
-            count = sum(step.state is StepState.HELD for step in facts.steps.values())
+            count = sum(state == StepState.HELD for state in facts.states.values())
             return f"{plural(count, 'step')} cannot go on without an operator's word", f"caroni retry {short}"
         case _:
             done = row.steps_total - row.steps_left
@@ -300,14 +304,12 @@ class _Step:
     def _waits_for(self) -> tuple[WaitsFor, ...]:
         if self.step.state not in (StepState.WAITING, StepState.FULFILLING, StepState.FULFILLED):
             return ()
-        by_name = {step.name: step for step in self.facts.steps.values()}
         found: list[WaitsFor] = []
         for item in self.plan.inputs:
             if item.source is None or item.source in self.facts.flows:
                 continue
             name = item.source.rpartition("/")[0]
-            source = by_name.get(name)
-            state = source.state.value if source is not None else ""
+            state = self.facts.states.get(name, "")
             found.append(WaitsFor(input=item.name, source=item.source, step=name, state=state))
         return tuple(found)
 

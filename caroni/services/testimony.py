@@ -16,7 +16,7 @@ import msgspec
 
 from caroni.core.plan import Plan
 from caroni.core.rows import Job, Offer, Peer, Request, Row, Step, Workflow
-from caroni.core.states import StepState, is_terminal
+from caroni.core.states import StepState
 
 if TYPE_CHECKING:
     from caroni.model.store import Store
@@ -27,14 +27,19 @@ R = TypeVar("R", bound=Row)
 MAX_STEPS = 50
 
 #: what is looked at first
-_ORDER = {
-    StepState.HELD: 0,
-    StepState.FAILED: 1,
-    StepState.FULFILLING: 2,
-    StepState.FULFILLED: 3,
-    StepState.RUNNING: 4,
-    StepState.WAITING: 5,
-}
+_ORDER = (
+    StepState.HELD.value,
+    StepState.FAILED.value,
+    StepState.FULFILLING.value,
+    StepState.FULFILLED.value,
+    StepState.RUNNING.value,
+    StepState.WAITING.value,
+)
+_DONE = (StepState.COMPLETED.value, StepState.CANCELLED.value)
+_WANTED = (
+    f"state NOT IN ({', '.join(repr(state) for state in _DONE)}) ORDER BY CASE state"
+    f' {" ".join(f"WHEN {state!r} THEN {place}" for place, state in enumerate(_ORDER))} END, missing, "index"'
+)
 
 _OPEN_REQUESTS = "SELECT COUNT(*) FROM request WHERE state IN ('open', 'accepting')"
 _SAID = ("JobFulfillmentRequest", "JobFulfillmentDecline", "JobStatusUpdate")
@@ -46,8 +51,8 @@ class Testimony(msgspec.Struct, frozen=True, kw_only=True):
     now: int
     workflow: Workflow
     plan: Plan
-    #: every step, by index
-    steps: dict[int, Step]
+    #: every step's state, by name
+    states: dict[str, str]
     #: those to be explained, the most telling first
     chosen: tuple[Step, ...]
     left_out: int = 0
@@ -70,7 +75,12 @@ class Testimony(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def gather(
-    store: Store, workflow: Workflow, now: int, step: str = "", limit: int = MAX_STEPS
+    store: Store,
+    workflow: Workflow,
+    now: int,
+    step: str = "",
+    limit: int = MAX_STEPS,
+    plan: Plan | None = None,
 ) -> Testimony:
     """Gather what is known of a workflow, or closely of one of its steps.
 
@@ -80,12 +90,14 @@ async def gather(
         now: wall microseconds.
         step: the name of the one step to look at; empty for those that are not done.
         limit: at most so many steps.
+        plan: the workflow's, where it is in memory already.
     """
-    return await _Gathering(store, workflow, now).all(step, limit)
+    return await _Gathering(store, workflow, now, plan).all(step, limit)
 
 
 class _Gathering:
-    def __init__(self, store: Store, workflow: Workflow, now: int) -> None:
+    def __init__(self, store: Store, workflow: Workflow, now: int, plan: Plan | None) -> None:
+        self.known_plan = plan
         self.database = store.database
         self.store = store
         self.workflow = workflow
@@ -116,17 +128,18 @@ class _Gathering:
         return await self.rows(row_type, dialect.any_of(column), dialect.texts(texts))
 
     async def all(self, name: str, limit: int) -> Testimony:
-        steps = {
-            step.index: step
-            for step in await self.rows(Step, 'workflow_uuid = ? ORDER BY "index"', self.uuid.hex())
-        }
+        from caroni.model.mapping import escape, unescape
+
+        states = await self.database.fetch(
+            "SELECT name, state FROM step WHERE workflow_uuid = ?", self.uuid.hex()
+        )
+        left_out = 0
         if name:
-            chosen = [step for step in steps.values() if step.name == name]
-            left_out = 0
+            condition = "workflow_uuid = ? AND name = ?"
+            chosen = await self.rows(Step, condition, self.uuid.hex(), escape(name))
         else:
-            wanted = [s for s in steps.values() if not is_terminal(s.state) or s.state is StepState.FAILED]
-            wanted.sort(key=lambda s: (_ORDER.get(s.state, 9), s.missing, s.index))
-            chosen, left_out = wanted[:limit], max(len(wanted) - limit, 0)
+            chosen = await self.rows(Step, f"workflow_uuid = ? AND {_WANTED} LIMIT ?", self.uuid.hex(), limit)
+            left_out = max(sum(state not in _DONE for _, state in states) - len(chosen) - self.broken, 0)
         requests = {
             r.key: r for r in await self.of(Request, "request_uuid", (s.request_uuid for s in chosen))
         }
@@ -143,8 +156,8 @@ class _Gathering:
         return Testimony(
             now=self.now,
             workflow=self.workflow,
-            plan=await self.plan(),
-            steps=steps,
+            plan=self.known_plan or await self.plan(),
+            states={unescape(name): str(state) for name, state in states},
             chosen=tuple(chosen),
             left_out=left_out,
             requests=requests,
