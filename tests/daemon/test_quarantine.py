@@ -14,7 +14,9 @@ import pytest
 from caroni.core.commands import Command, DropQuarantined, Prune, ReplayQuarantined
 from caroni.core.draft import Origin
 from caroni.core.messages import JobKill, WorkFlowCancel, WorkFlowCreate
+from caroni.core.plan import DAY
 from caroni.core.rows import AgentJob, Workflow
+from caroni.core.states import AgentJobState
 from caroni.daemon.node import Node
 from caroni.daemon.suspects import MAX_TRIES, digest_of
 from caroni.model.retention import Retention
@@ -27,6 +29,7 @@ from tests.daemon.test_engine import JOB as ECHO
 from tests.daemon.test_engine import PLAN, Federation, run_one
 from tests.daemon.test_recovery import Again, carried_out, delivery
 
+NOW = 4_000_000_000_000_000
 CREATE = TYPE_PREFIX + "WorkFlowCreate"
 
 
@@ -229,6 +232,33 @@ async def test_a_workflow_that_can_be_read_again(tmp_path: Path) -> None:
         assert manager.role.state.open_requests == 1
         assert manager.role.state.timers.next_due()
         assert not await manager.store.quarantine()
+    finally:
+        await second.stop()
+
+
+async def test_an_agents_job_that_can_be_read_again(tmp_path: Path) -> None:
+    first = Federation(tmp_path, {"a": [ECHO]}, slots=1)
+    await first.start()
+    manager, uuid = first.manager.identity.uri, b"j" * 16
+    job = AgentJob(
+        manager=manager, job_uuid=uuid, offer_uuid=b"o" * 16, request_uuid=b"r" * 16, created_at=NOW,
+        state=AgentJobState.PENDING, job_type="echo", definition_revision=1, parameters=("out",), missing=1,
+        due=NOW + DAY,
+    )  # fmt: skip
+    await first.agents[0].store.commit(Unit(now=NOW, rows={AgentJob: [job]}))
+    await first.agents[0].store.database.run("UPDATE agent_job SET state = 'dancing'")
+    await first.stop()
+    second = Again(tmp_path, {"a": [ECHO]}, slots=1)
+    await second.start()
+    agent = second.agents[0]
+    try:
+        (row,) = await quarantined(agent)
+        assert (row.key, row.kind, row.reason) == (uuid, "job", "UNREADABLE")
+        await agent.store.database.run("UPDATE agent_job SET state = 'pending'")
+        assert (await answer(agent, ReplayQuarantined(keys=(uuid,))))["replayed"] == 1
+        assert agent.role.state.get(AgentJob, job.key) == job
+        assert agent.role.state.waiting_of == {manager: 1}
+        assert not await agent.store.quarantine()
     finally:
         await second.stop()
 
