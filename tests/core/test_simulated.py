@@ -7,7 +7,7 @@ import pytest
 from caroni.core.agent.state import AgentDraft, SignalJob, SignalKind
 from caroni.core.commands import PauseJob, ResumeJob
 from caroni.core.draft import Origin, RenewStream
-from caroni.core.ids import job_uuid_of
+from caroni.core.ids import job_uuid_of, value_digest
 from caroni.core.manager.state import ManagerDraft, Started
 from caroni.core.messages import (
     AgentPresence,
@@ -16,6 +16,7 @@ from caroni.core.messages import (
     JobFulfillmentOfferReject,
     JobKill,
     JobPause,
+    JobRelease,
     JobReport,
     JobReportRequest,
     JobResume,
@@ -29,7 +30,7 @@ from caroni.core.messages import (
 from caroni.core.plan import HOUR, MINUTE, SECOND
 from caroni.core.rows import Orphan
 from caroni.core.states import AgentJobState, JobState, StepState, WorkflowState
-from tests.core.build import AGENT, MANAGER, SECOND_AGENT, AgentSide, ManagerSide, plan, step
+from tests.core.build import AGENT, MANAGER, OUT, SECOND_AGENT, AgentSide, ManagerSide, plan, step
 
 ONE = b"o" * 16
 FIRST = (AGENT, job_uuid_of(ONE))
@@ -217,3 +218,15 @@ def test_what_is_asked_many_times_in_one_unit_of_work_is_answered_once(a: AgentS
 
     said = a.unit(decide)
     assert len(said.of(JobStatusUpdate)) == len(said.of(JobDataAvailable)) == 1
+
+
+@pytest.mark.parametrize("seq", [1, 2])
+def test_the_end_of_a_job_counts_whatever_number_an_agent_that_was_put_back_gives_it(
+    m: ManagerSide, seq: int
+) -> None:
+    m.running()
+    assert m.job().seq == 2
+    m.outputs()
+    m.status(JobStatus.COMPLETED, seq=seq, exit_code=0, manifest={"out": value_digest(OUT)}).only(JobRelease)
+    assert m.step().state is StepState.COMPLETED
+    assert m.job().seq == 2, "numbers never fall"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from caroni.core.agent import routes
@@ -90,8 +90,6 @@ class AgentNode(Node):
         self.host = Host(self)
         self.oracle = oracle.AgentOracle(self)
         self.number = 0
-        #: has a backup made
-        self.when_offered: Callable[[], None] = lambda: None
 
     @property
     def spool(self) -> dict[bytes, Process]:
@@ -236,7 +234,7 @@ class AgentNode(Node):
         super().commit(draft, fresh)
         self.oracle.after_commit()
         if self.world.dice.random() < self.world.faults.restore and _has_offered(draft):
-            self.when_offered()  # while an offer stands: what was agreed later will be forgotten
+            self.before_agreement()
 
     def after_commit(self, draft: AgentDraft) -> None:
         for action in draft.actions:

@@ -164,11 +164,15 @@ class Host:
             self.look(key)
             return
         process.paused = False
-        patience = int(world.dice.choice([0, 1, GRACE]) * world.dice.random() * SECOND)
+        patience = int(world.dice.choice([0, GRACE, GRACE]) * world.dice.random() * SECOND)
         turn = process.turn
 
         def dies() -> None:
             if not self._alive(process, turn):
+                return
+            if world.dice.random() < 0.1:
+                process.paused = False
+                self._end(process, turn)  # it takes the signal for a wish to come to its end
                 return
             process.alive = False
             process.exit = JobExited(

@@ -177,6 +177,8 @@ class ManagerNode(Node):
         self.oracle.before_commit(draft)
         super().commit(draft, fresh)
         self.oracle.after_commit(draft)
+        if self.world.dice.random() < self.world.faults.restore and _has_asked(draft):
+            self.before_agreement()
 
     def after_commit(self, draft: Any) -> None:
         touched = [row for rows in draft.changes().values() for row in rows]
@@ -188,6 +190,10 @@ class ManagerNode(Node):
 
     def is_kept(self, message: Message) -> bool:
         return not isinstance(message, AgentPresence)
+
+
+def _has_asked(draft: ManagerDraft) -> bool:
+    return any(isinstance(outgoing.message, JobFulfillmentRequest) for outgoing in draft.messages)
 
 
 def _unsettled(job: Job) -> bool:

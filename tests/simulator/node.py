@@ -7,7 +7,7 @@ What is durable is behind ``commit``, ``load`` and ``load_for``, so that a real 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +84,11 @@ class Node:
         self.put_back_at = 0
         #: each time its operator said so
         self.put_back_told = True
-        self.redelivered = False
         self.started_true = 0
         #: when its clock was last set without anybody noticing
         self.blind_at = 0
+        #: has a backup made while something is asked or offered: what comes of it will be forgotten
+        self.before_agreement: Callable[[], None] = lambda: None
         self._wake_at = 0
         self._busy_until = 0
         self._booting = False
@@ -239,7 +240,6 @@ class Node:
 
     def redeliver(self) -> None:
         """The broker has forgotten acknowledgements: it gives again what it gave, in any order."""
-        self.redelivered = True
         again = list(self.received)
         self.world.dice.shuffle(again)
         for sender, posted in again:

@@ -75,6 +75,8 @@ class ManagerOracle:
         self.retried: set[StepKey] = set()
         self._steps: list[Step] = []
         self._requests: list[Request] = []
+        #: jobs that had been given up and have completed
+        self._late: set[JobKey] = set()
 
     def begin(self) -> None:
         """A unit of work begins."""
@@ -112,10 +114,8 @@ class ManagerOracle:
         since = self.forgotten.get(key)
         if since is None or self.world.now >= since + self.node.settings.restore_hold - SLACK:
             return False
-        # with nobody who says so and an agent that has forgotten too, there is no way to know; and a report
-        # of the time before the restore that comes again tells the opposite
-        forgetful = self.world.nodes[key[0]].put_back_count or self.node.redelivered
-        return self.node.put_back_told or not forgetful
+        # where the operator does not say so it is mostly noticed, but not always in time
+        return self.node.put_back_told
 
     def after_commit(self, draft: Draft) -> None:
         """What the unit heard counts now; what it changed must fit together."""
@@ -130,6 +130,8 @@ class ManagerOracle:
         self._heard.clear()
         for step in self._steps:
             self._check_step(step)
+            if step.state is StepState.COMPLETED and step.winner in self._late:
+                self.world.saw("late adopt")
         for request in self._requests:
             accepted = [
                 key
@@ -143,6 +145,7 @@ class ManagerOracle:
                 )
         self._steps.clear()
         self._requests.clear()
+        self._late.clear()
 
     def _check_step(self, step: Step) -> None:
         live = [
@@ -204,10 +207,6 @@ class ManagerOracle:
         if old.state is StepState.HELD and row.state in (StepState.WAITING, StepState.FULFILLING):
             self.retried.add(row.key)
             self.world.saw("held step tried again")
-        if row.state is StepState.COMPLETED:
-            winner = self.node.rows.get((Job, row.winner))
-            if isinstance(winner, Job) and winner.state in GIVEN_UP_JOB:
-                self.world.saw("late adopt")
 
     def _on_job(self, old: Job | None, row: Job) -> None:
         name = f"{self._called(row)}@{words.name(row.agent)}"
@@ -226,6 +225,8 @@ class ManagerOracle:
             else:
                 self.world.saw("lost verdict")
                 self._check_verdict(row, name)
+        if old.state in GIVEN_UP_JOB and row.state is JobState.COMPLETED:
+            self._late.add(row.key)
         if old.state is JobState.PAUSED and row.state in (JobState.RUNNING, JobState.QUEUED):
             self.world.saw("paused job goes on")
         if row.kill_wanted and old.kill_wanted and row.state in (JobState.COMPLETED, JobState.FAILED):

@@ -14,7 +14,7 @@ TYPES = ("t0", "t1", "t2")
 def random_plan(dice: random.Random, types: list[str], most: int = 8) -> Plan:
     """A graph of up to ``most`` steps: chains, diamonds, joins; each step takes outputs of earlier ones."""
     steps: list[PlanStep] = []
-    once = dice.random() < 0.2
+    once = dice.random() < 0.35
     for index in range(dice.randint(1, most)):
         inputs = [PlanInput(name="a", type="Any", source="start")]
         if index:

@@ -36,8 +36,8 @@ class Troubles:
         """Schedule all of it."""
         for node in self.world.nodes.values():
             self._again(lambda node=node: self._at(node), first=True)
-        for agent in self.agents.values():
-            agent.node.when_offered = partial(self._back_up, agent.node)
+        for node in self.world.nodes.values():
+            node.before_agreement = partial(self._back_up, node)
         self._again(self._elsewhere, first=True)
         if self.world.dice.random() < self.world.faults.agent_death:
             when = self.world.now + int(self.world.dice.random() * (self.until - self.world.now))

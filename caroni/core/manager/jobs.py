@@ -56,8 +56,10 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
         if ended:
             release(d, job.agent, job.job_uuid, job.request_uuid)
         return
-    if m.seq and (origin.stream_id, m.seq) <= (job.stream_id, job.seq):
-        same = (origin.stream_id, m.seq) == (job.stream_id, job.seq)
+    said, known = (origin.stream_id, m.seq), (job.stream_id, job.seq)
+    # an end is never old news: an agent whose database was put back may count it with a lower number
+    if m.seq and said <= known and (job.ended or not ended):
+        same = said == known
         if m.job_status is JobStatus.PENDING and (same or job.state is JobState.PENDING):
             _feed(d, job)
         elif same and m.job_status in LIVE_STATUS and holds(d.step((job.workflow_uuid, job.step_index)), job):
@@ -66,8 +68,8 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
     job = d.put(
         replace(
             job,
-            stream_id=origin.stream_id if m.seq else job.stream_id,
-            seq=m.seq or job.seq,
+            stream_id=origin.stream_id if m.seq and said > known else job.stream_id,
+            seq=m.seq if said > known else job.seq,
             suspect=False,
             info=m.status_info,
             progress=m.progress,
