@@ -48,7 +48,8 @@ def plot(name: str, daemons: dict[str, Series], seconds: float, faults: list[flo
     for tenth in range(0, 11, 2):
         at = seconds * tenth / 10
         parts.append(
-            f'<text x="{x(at):.1f}" y="{HEIGHT - 6}" font-size="11" text-anchor="middle">'
+            f'<text x="{x(at):.1f}" y="{HEIGHT - 6}" font-size="11"'
+            f' text-anchor="{"end" if tenth == 10 else "middle"}">'
             f"{at / 60:.1f} min</text>"
         )
     for number, (daemon, points) in enumerate(sorted(daemons.items())):

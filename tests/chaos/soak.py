@@ -58,7 +58,7 @@ async def soak(
             await asyncio.gather(watcher, return_exceptions=True)
         if watcher.done() and not watcher.cancelled() and (error := watcher.exception()):
             verdict.breaks.append(f"the samples ended: {error!r}")
-        for fit in fits(curves, journal.seconds):
+        for fit in fits(curves, seconds):
             if not fit.flat:
                 verdict.breaks.append(
                     f"{fit.curve} of {fit.daemon} rises by {fit.rise:.1f} from {fit.level:.1f},"
@@ -88,8 +88,7 @@ def main() -> int:
         load = Load(arena, options.width)
         work = soak(arena, load, journal, curves, options.seed, options.hours * 3600)
         verdict, text = asyncio.run(work)
-    seconds = journal.seconds
-    found = fits(curves, seconds)
+    found = fits(curves, options.hours * 3600)
     if verdict.breaks:
         print(text)
         print(f"seed {options.seed}; again: {command}")
@@ -104,8 +103,9 @@ def main() -> int:
         + ("PostgreSQL" if cluster is not None else "SQLite"),
         *verdict.breaks,
     ]
+    shown = max(journal.times[-1:] + [p[-1][0] for p in curves.series["memory"].values()], default=1.0)
     criterion = " ".join((curves_module.__doc__ or "").split("\n\n", 1)[1].split())
-    path.write_text(html("Soak", head, curves, found, seconds, journal, criterion))
+    path.write_text(html("Soak", head, curves, found, shown, journal, criterion))
     print(f"report: {path.absolute()}")
     if options.result:
         results.write(
