@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import functools
 import json
@@ -46,7 +47,9 @@ from tests.core.test_machines import ManagerMachine
 @functools.cache
 def empty() -> Path:
     """A database with a schema, made once for all states."""
-    path = Path(tempfile.mkdtemp(prefix="caroni-explain-")) / "empty.db"
+    directory = Path(tempfile.mkdtemp(prefix="caroni-explain-"))
+    atexit.register(shutil.rmtree, directory, True)
+    path = directory / "empty.db"
     asyncio.run(migrate(f"sqlite://{path}"))
     return path
 
