@@ -74,6 +74,10 @@ class Rules(Generic[R]):
         self._rules = tuple(rules)
         self._cache: dict[tuple[str, str], R | None] = {}
 
+    def knows(self, uri: str) -> bool:
+        """Whether any rule is for this identity, whatever it grants."""
+        return any(identity_matches(identity, uri) for identity, _, _ in self._rules)
+
     def find(self, uri: str, name: str) -> R | None:
         """The first rule for this identity and this job type (or template), or None: denied."""
         key = (uri, name)

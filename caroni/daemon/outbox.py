@@ -126,6 +126,9 @@ class Outbox:
     async def load(self) -> None:
         """Take up where the last process ended."""
         self.sequences = await self._store.sequences()
+        known = (await self._store.settings()).get("stream_id")
+        if known:  # what an unanswered commit has renewed is in force
+            self.stream_id = int(known)
         self.unsent = await self._store.count_outbox()
         self.look_again()
 

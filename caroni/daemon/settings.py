@@ -42,6 +42,7 @@ def manager_policy(config: Config) -> ManagerPolicy:
         may_submit=lambda submitter, template: submitters.find(submitter, template) is not None,
         may_control=lambda sender, workflow: sender == workflow.submitter,
         rank=lambda request, offer: -float(offer.queue_depth),
+        knows=trust.knows,
     )
 
 
@@ -69,6 +70,7 @@ def agent_policy(config: Config) -> AgentPolicy:
         allow=rules.find,
         decide=lambda manager, request, job_type, load: None,
         window=window_of(config.agent.schedule),
+        knows=rules.knows,
     )
 
 

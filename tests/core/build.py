@@ -325,6 +325,7 @@ class ManagerSide(Side):
             may_submit=lambda sender, template: sender != OUTSIDER,
             may_control=lambda sender, workflow: sender == workflow.submitter,
             rank=lambda request, offer: -float(offer.queue_depth),
+            knows=lambda agent: agent != UNCLEARED,
         )
         self.state = self.fresh(())
         self.workflow_uuid = b""

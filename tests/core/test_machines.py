@@ -594,7 +594,7 @@ class ManagerMachine(Pair):
             jobs=tuple(jobs),
             complete=complete,
             # whoever has heard of us can say so: any verified agent can have the manager hold
-            seen_stream=self.whole.state.own_stream if seen and by != UNCLEARED else 0,
+            seen_stream=self.whole.state.own_stream if seen else 0,
             seen_sequence=seen,
         )
         self.say(m, by)

@@ -60,7 +60,17 @@ from caroni.core.states import (
     WorkflowState,
 )
 from caroni.errors import CommandRefused
-from tests.core.build import AGENT, JOB_TYPES, MANAGER, NOW, OUT, SECOND_AGENT, AgentSide, ManagerSide
+from tests.core.build import (
+    AGENT,
+    JOB_TYPES,
+    MANAGER,
+    NOW,
+    OUT,
+    SECOND_AGENT,
+    UNCLEARED,
+    AgentSide,
+    ManagerSide,
+)
 
 OFFER = b"o" * 16
 FIRST = (AGENT, job_uuid_of(OFFER))
@@ -165,6 +175,13 @@ def test_a_report_of_more_than_we_have_said_begins_the_hold(m: ManagerSide) -> N
     assert m.state.hold_until == m.now + DAY
     assert not said.of(JobKill)
     assert m.row(Orphan, UNKNOWN).due == m.state.hold_until
+
+
+def test_whoever_is_cleared_for_nothing_cannot_make_us_hold(m: ManagerSide) -> None:
+    m.submit()
+    m.state.own_stream = 7
+    assert not m.report(UNCLEARED, seen_stream=7, seen_sequence=99).notes
+    assert not m.state.hold_until
 
 
 def put_back(m: ManagerSide) -> None:

@@ -528,7 +528,7 @@ def on_log_request(d: AgentDraft, origin: Origin, m: JobLogRequest) -> None:
 
 def on_report_request(d: AgentDraft, origin: Origin, m: JobReportRequest) -> None:
     """Tell how we stand; and learn whether we were put back."""
-    if was_put_back(d, origin, m):
+    if d.state.policy.knows(origin.uri) and was_put_back(d, origin, m):
         renew_stream(d, m.seen_stream)
         d.note("database_was_put_back")
     report_all(d, origin.uri, m.report_uuid)

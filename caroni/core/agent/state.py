@@ -106,6 +106,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that belong to the resource's owner, as plain functions without side effects.
 
+    ``knows(manager)``: whether this manager is allowed anything, so that its word on what we said counts.
     ``window(now)``: start and end of the absence that the schedule has now or next, (0, 0) for none.
     ``allow(manager, job_type)``: what this manager may have, or None (deny unless allowed).
     ``decide(manager, request, job_type, load)``: a refusal, terms of an offer, or None for the usual
@@ -115,6 +116,7 @@ class AgentPolicy(msgspec.Struct, frozen=True, kw_only=True):
     allow: Callable[[str, str], Allowance | None]
     decide: Callable[[str, JobFulfillmentRequest, JobType, Load], Refusal | Terms | None]
     window: Callable[[int], tuple[int, int]] = lambda now: (0, 0)
+    knows: Callable[[str], bool] = lambda manager: True
 
 
 class StartJob(Action, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ def on_started(d: ManagerDraft, event: Started) -> None:
 
 def on_report(d: ManagerDraft, origin: Origin, m: JobReport) -> None:
     """After a restart of either side: what differs is asked for, and so is what a full report leaves out."""
-    if peers.was_put_back(d, origin, m):
+    if d.state.policy.knows(origin.uri) and peers.was_put_back(d, origin, m):
         begin_hold(d, m.seen_stream)
     if m.complete:
         peer = d.get(Peer, origin.uri) or Peer(uri=origin.uri, first_contact=d.now)

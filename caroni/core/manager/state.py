@@ -82,6 +82,7 @@ class ManagerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     ``may_serve(agent, job_type, data_class)``: whether this agent's offers may be accepted.
     ``may_submit(submitter, template)``: whether this sender may start this template.
     ``may_control(sender, workflow)``: whether this sender may see and steer the workflow.
+    ``knows(agent)``: whether this agent is cleared for anything, so that its word on what we said counts.
     ``rank(request, offer)``: higher is better; only used within an offer window.
     """
 
@@ -89,6 +90,7 @@ class ManagerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     may_submit: Callable[[str, str], bool]
     may_control: Callable[[str, Workflow], bool]
     rank: Callable[[Request, Offer], float]
+    knows: Callable[[str], bool] = lambda agent: True
 
 
 class AnswerStatus(Action, frozen=True, kw_only=True):
