@@ -252,9 +252,7 @@ _LAYOUTS: Final = (
         f.number("pages"),
         f.text("error"),
     ),
-    Layout(
-        m.WorkFlowCancel, pb.WorkFlowCancel, f.uuid("workflow_uuid"), f.text("reason"), f.names("steps")
-    ),
+    Layout(m.WorkFlowCancel, pb.WorkFlowCancel, f.uuid("workflow_uuid"), f.text("reason"), f.names("steps")),
     Layout(m.WorkFlowPause, pb.WorkFlowPause, f.uuid("workflow_uuid"), f.names("steps")),
     Layout(m.WorkFlowResume, pb.WorkFlowResume, f.uuid("workflow_uuid"), f.names("steps")),
     Layout(m.WorkFlowRetry, pb.WorkFlowRetry, f.uuid("workflow_uuid"), f.names("steps")),
