@@ -92,6 +92,8 @@ def run(seeds: range, profile: Profile) -> Figures:
                 print("\n".join(result.transcript))
             if result.violations and len(figures.broken) <= SHOWN:
                 print(f"seed {result.seed}: " + "; ".join(result.violations), flush=True)
+            if len(seeds) == 1:
+                print(f"all that was published has the digest {result.digest}")
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 print(f"{done} of {len(seeds)} histories, {len(figures.broken)} broken", flush=True)
