@@ -179,7 +179,11 @@ def _remind_kill(d: ManagerDraft, job: Job, latest: int = 0) -> None:
     wait = min(d.settings.kill_resend * 2 ** min(job.tries, 16), d.settings.kill_resend_cap)
     due = d.now + wait
     d.put(replace(job, tries=job.tries + 1, due=min(due, max(latest, d.now + 1)) if latest else due))
-    d.send(job.agent, JobKill(job_uuid=job.job_uuid, kill_info=job.kill_info or "still not wanted"), job.request_uuid)
+    d.send(
+        job.agent,
+        JobKill(job_uuid=job.job_uuid, kill_info=job.kill_info or "still not wanted"),
+        job.request_uuid,
+    )
 
 
 def lost_instant(d: ManagerDraft, job: Job, lost_after: int) -> int:
