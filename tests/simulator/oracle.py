@@ -103,6 +103,9 @@ class ManagerOracle:
         for outgoing in draft.messages:
             m = outgoing.message
             if isinstance(m, JobKill) and self._in_hold((outgoing.to, m.job_uuid)):
+                job = draft.get(Job, (outgoing.to, m.job_uuid))
+                if job is not None and job.state in LIVE_JOB:
+                    continue  # adopted first, in this very unit of work
                 self._violate("I22", f"stops {self._name(m.job_uuid)}, which a restore made it forget")
             if isinstance(m, JobFulfillmentOfferReject) and (
                 (outgoing.to, m.offer_uuid) in self.forgotten_offers
