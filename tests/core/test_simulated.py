@@ -212,11 +212,15 @@ def test_what_is_asked_many_times_in_one_unit_of_work_is_answered_once(a: AgentS
     question = JobStatusRequest(job_uuid=job_uuid_of(offer))
 
     def decide(draft: AgentDraft) -> None:
-        for _ in range(100):
+        for number in range(100):
+            report = JobReportRequest(report_uuid=bytes([number]) * 16)
             a.hear(draft, Origin(uri=MANAGER, stream_id=1), question)
+            a.hear(draft, Origin(uri=MANAGER, stream_id=1), report)
         a.routes().settle(draft)
 
     said = a.unit(decide)
+    assert said.of(JobReport)[0].report_uuid == bytes([99]) * 16
+    assert len(said.of(JobReport)) == 1
     assert len(said.of(JobStatusUpdate)) == len(said.of(JobDataAvailable)) == 1
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 SLACK = 2 * MINUTE
 #: added to the end of an announced absence before a job is given up
 WINDOW_GRACE = 15 * MINUTE
+_NO_NOTICE = ((0, 0), 0, 0)
 
 
 class ManagerOracle:
@@ -64,9 +65,9 @@ class ManagerOracle:
     def __init__(self, node: ManagerNode) -> None:
         self.node = node
         self.world = node.world
-        #: when an agent was last heard, and (sent at, known at, until) of its newest notice; true time
+        #: when an agent was last heard; its newest notice: ((sent, number), known, until); true time
         self.contacts: dict[str, int] = {}
-        self.windows: dict[str, tuple[int, int, int]] = {}
+        self.windows: dict[str, tuple[tuple[int, int], int, int]] = {}
         self._heard: list[tuple[Origin, Message]] = []
         #: jobs and offers that a restore made this manager forget, and when
         self.forgotten: dict[JobKey, int] = {}
@@ -127,9 +128,10 @@ class ManagerOracle:
             self.contacts[origin.uri] = world.now
             if isinstance(m, AgentPresence):
                 sent = world.presences.get((origin.uri, m.number), 0)
-                if sent >= self.windows.get(origin.uri, (0, 0, 0))[0]:
+                notice = (sent, m.number)
+                if notice >= self.windows.get(origin.uri, _NO_NOTICE)[0]:
                     until = world.now + m.offline_for if m.state is PresenceState.OFFLINE else 0
-                    self.windows[origin.uri] = (sent, world.now, until)
+                    self.windows[origin.uri] = (notice, world.now, until)
         self._heard.clear()
         for step in self._steps:
             self._check_step(step)
@@ -246,7 +248,7 @@ class ManagerOracle:
         contact = self.contacts.get(job.agent, 0)
         if contact > node.blind_at and now < contact + max(patience, job.max_offline) - SLACK:
             self._violate("I18", f"{name} is given up although its agent was heard")
-        _, known, until = self.windows.get(job.agent, (0, 0, 0))
+        _, known, until = self.windows.get(job.agent, _NO_NOTICE)
         until = min(until, known + node.settings.abandon_after)
         if known > max(node.blind_at, node.put_back_at) and now < until + WINDOW_GRACE - SLACK:
             self._violate("I18", f"{name} is given up within an announced absence")

@@ -266,7 +266,8 @@ def settle(d: AgentDraft) -> None:
 def keep_newest_status(d: AgentDraft) -> None:
     """Of several statuses of one job in one unit of work only the newest says anything; the last step.
 
-    So it is with its outputs, which are the same each time. Base peers hear everything once and in order.
+    So it is with its outputs, which are the same each time, and with reports of all jobs: of those the last
+    says all that the others say. Base peers hear everything once and in order.
     """
     newest: dict[Hashable, Message] = {}
     repeats = False
@@ -280,12 +281,14 @@ def keep_newest_status(d: AgentDraft) -> None:
 
 
 def _about(outgoing: Outgoing) -> Hashable:
-    """What a status, or outputs, are about; None for anything of which each one counts."""
+    """What a status, outputs or a report are about; None for anything of which each one counts."""
     message = outgoing.message
     if type(message) is JobStatusUpdate and not is_base(outgoing.to):
         return (outgoing.to, message.job_uuid)
     if type(message) is JobDataAvailable and not is_base(outgoing.to):
         return (outgoing.to, message.job_uuid, *message.parameters)
+    if type(message) is JobReport:
+        return (outgoing.to, JobReport)
     return None
 
 
