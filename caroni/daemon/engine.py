@@ -20,35 +20,29 @@ import structlog
 
 from caroni.core.clockjump import ClockJumped
 from caroni.core.draft import Dice, Draft, Origin, RenewStream
-from caroni.core.messages import AgentPresence, JobLogChunk, Message
+from caroni.core.messages import Message
 from caroni.core.rows import AgentJob, JobKey, Row
 from caroni.daemon.clock import JumpWatch
+from caroni.daemon.intake import Intake, is_kept
 from caroni.daemon.outbox import Outbox, ledger_item
 from caroni.daemon.ports import Bus, Clock, Delivery
 from caroni.daemon.quarantine import KINDS, Quarantine, Replaying
 from caroni.daemon.role import Role
-from caroni.daemon.suspects import MAX_TRIES, Suspects
+from caroni.daemon.suspects import Suspects
 from caroni.errors import CommandRefused, MessageRejected, TransientError
 from caroni.model.database import OutcomeUnknown
 from caroni.model.store import Store
-from caroni.model.unit import CommandDone, CommandState, LedgerRow, OutboxRow, QuarantineRow, RejectRow, Unit
-from caroni.trust.certificates import urn_of
-from caroni.wire.envelope import Item, Opened, Opener, Parked, Refused, permit
+from caroni.model.unit import CommandDone, CommandState, LedgerRow, OutboxRow, QuarantineRow, Unit
+from caroni.wire.envelope import Item, Opened, Opener, permit
 from caroni.wire.kept import keep
-from caroni.wire.parking import ParkingLot, Waiting
 
 log = structlog.get_logger()
 
-#: envelopes and messages in one unit of work; more wait for the next
+#: envelopes and timers in one unit of work; more wait for the next
 MAX_ENVELOPES = 128
-MAX_MESSAGES = 4000
 MAX_TIMERS = 500
 #: microseconds until a timer whose decision failed (our own bug) is tried again
 FAULTY_TIMER = 60_000_000
-#: verified, but kept neither in the inbox nor in the ledger
-TRANSIENT = frozenset({AgentPresence.__name__, JobLogChunk.__name__})
-#: verdicts on a proven sender's envelope that an operator should look at
-CONTENT_CODES = frozenset({"E_PARSE", "E_TYPE", "E_LIMIT", "E_DECRYPT"})
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,8 +73,6 @@ class _Taken(msgspec.Struct, kw_only=True):
     local: list[Any]
     timers: list[tuple[type[Row], Hashable]] = []
     drain: bool = False
-    #: its one delivery is acknowledged and not worked on
-    condemned: bool = False
 
 
 class Engine:
@@ -119,12 +111,9 @@ class Engine:
         self._forgotten: list[JobKey] = []
         self._one_by_one = 0
         self._trouble = 0.0
-        self._parked = ParkingLot()
         self._jumps = jumps
-        #: where base peers' messages come from; unsigned ones from elsewhere are refused
-        self._base_queues = base_queues
         self._suspects = Suspects(store)
-        self._logged: dict[str, int] = {}
+        self._intake = Intake(store, opener, self._suspects, dice, base_queues)
 
     # --- in ----------------------------------------------------------------------------------
 
@@ -169,7 +158,7 @@ class Engine:
             await asyncio.sleep(0)
 
     def _has_work(self) -> bool:
-        due = _earliest(self.role.state.timers.next_due(), self._parked.next_due())
+        due = _earliest(self.role.state.timers.next_due(), self._intake.next_due())
         return bool(
             self._arrived
             or self._local
@@ -183,7 +172,7 @@ class Engine:
         self._wake.clear()
         if self._has_work() or self._stopping:
             return
-        due = _earliest(self.role.state.timers.next_due(), self._parked.next_due(), self._outbox.next_drain)
+        due = _earliest(self.role.state.timers.next_due(), self._intake.next_due(), self._outbox.next_drain)
         seconds = max((due - self._clock.now()) / 1e6, 0.0) if due else 60.0
         try:
             async with asyncio.timeout(min(seconds + 0.001, 60.0)):
@@ -203,10 +192,7 @@ class Engine:
         self._outbox.begin()
         state.own_stream, state.next_sequence = self._outbox.stream_id, self._outbox.sequences
         try:
-            if any(delivery.redelivered for delivery in taken.deliveries):
-                await self._look_out(taken, unit)
-            opened = self._open(taken, unit)
-            opened = await self._without_repeats(opened)
+            opened = await self._open(taken, unit)
             work = await self._take_up(taken, unit)
             await self._load([*opened, *work.opened])
             seen = self._decide(draft, [*opened, *work.opened], taken, unit, work)
@@ -267,8 +253,7 @@ class Engine:
         if by:  # before any timer fires by the new time
             self._local.appendleft(ClockJumped(by=by))
             return _Taken(deliveries=[], local=[self._local.popleft()])
-        if self._parked:
-            self._arrived.extend(_again(one) for one in self._parked.due(self._clock.now()))
+        self._arrived.extend(self._intake.due(self._clock.now()))
         deliveries = [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
         local: list[Any] = []
         timers: list[tuple[type[Row], Hashable]] = []
@@ -283,103 +268,14 @@ class Engine:
 
     # --- the steps ---------------------------------------------------------------------------
 
-    async def _look_out(self, taken: _Taken, unit: Unit) -> None:
-        """Set aside what has killed this daemon before; take alone what may have."""
-        tries = await self._suspects.tries(taken.deliveries)
-        if len(taken.deliveries) > 1 and max(tries) > 0:
-            self._one_by_one = max(self._one_by_one, len(taken.deliveries))
-            self._arrived.extendleft(reversed(taken.deliveries[1:]))
-            del taken.deliveries[1:]
-        if tries[0] < MAX_TRIES:
-            return
-        log.error("message ended this daemon before: set aside", tries=tries[0], see="caroni quarantine list")
-        unit.quarantine.append(
-            QuarantineRow(
-                key=self._dice.getrandbits(128).to_bytes(16, "big"),
-                kind="envelope",
-                body=taken.deliveries[0].body,
-                reason="POISON",
-                error=f"the daemon ended {tries[0]} times while it was working on this message",
-                first_at=unit.now,
-                last_at=unit.now,
-            )
-        )
-        taken.condemned = True
-
-    def _open(self, taken: _Taken, unit: Unit) -> list[tuple[Delivery, Opened]]:
-        """Verify before anything is parsed. A refusal is a verdict, counted and acknowledged."""
-        opened: list[tuple[Delivery, Opened]] = []
-        if taken.condemned:
-            return opened
-        messages = 0
-        for position, delivery in enumerate(taken.deliveries):
-            try:
-                one = self._opener.open(delivery.body, unit.now, delivery.reply_to)
-                if one.unsigned and delivery.queue not in self._base_queues:
-                    raise Refused("E_UNSIGNED", "unsigned, and not by amqp.base_exchange")
-            except Refused as verdict:
-                self._refuse(delivery, verdict, unit)
-                continue
-            except Parked as parked:
-                # in memory: what a stop loses, the sender's timers bring again
-                if not self._parked.park(parked, delivery.body, delivery.reply_to):
-                    self._refuse(delivery, Refused("E_PARKED", "too much is parked already"), unit)
-                continue
-            if self._parked and one.fingerprint:
-                self._arrived.extend(_again(w) for w in self._parked.shown(urn_of(one.fingerprint)))
-            opened.append((delivery, one))
-            messages += len(one.items)
-            if messages >= MAX_MESSAGES:
-                self._arrived.extendleft(reversed(taken.deliveries[position + 1 :]))
-                del taken.deliveries[position + 1 :]
-                break
-        return opened
-
-    def _refuse(self, delivery: Delivery, verdict: Refused, unit: Unit) -> None:
-        if self._logged.get(verdict.code, 0) < unit.now - 1_000_000:
-            self._logged[verdict.code] = unit.now
-            log.warning("message refused", code=verdict.code, detail=verdict.detail, sender=verdict.sender)
-        if not verdict.sender or verdict.code not in CONTENT_CODES:
-            unit.rejects.append(
-                RejectRow(
-                    at=unit.now,
-                    reason=verdict.code,
-                    detail=f"{verdict.sender} {verdict.detail}".strip()[:300],
-                    routing_key=delivery.routing_key,
-                    size=len(delivery.body),
-                    head=delivery.body[:256],
-                )
-            )
-            return
-        unit.quarantine.append(
-            QuarantineRow(
-                key=self._dice.getrandbits(128).to_bytes(16, "big"),
-                kind="envelope",
-                body=delivery.body,
-                sender=verdict.sender,
-                reason=verdict.code,
-                error=verdict.detail,
-                first_at=unit.now,
-                last_at=unit.now,
-            )
-        )
-
-    async def _without_repeats(self, opened: list[tuple[Delivery, Opened]]) -> list[tuple[Delivery, Opened]]:
-        """Leave out what has had its effect already: the inbox is the replay cache."""
-        ids = [(one.sender, one.message_id) for _, one in opened if _kept(one)]
-        seen = await self._store.seen(ids)
-        fresh: list[tuple[Delivery, Opened]] = []
-        for delivery, one in opened:
-            if _kept(one):
-                key = (one.sender, one.message_id)
-                if key in seen:
-                    if not one.unsigned or delivery.redelivered:
-                        continue
-                    # the id is made of the content, and a base peer may say the same again
-                    one = msgspec.structs.replace(one, message_id=b"")
-                seen.add(key)
-            fresh.append((delivery, one))
-        return fresh
+    async def _open(self, taken: _Taken, unit: Unit) -> list[tuple[Delivery, Opened]]:
+        intake = await self._intake.open(taken.deliveries, unit)
+        if intake.left:
+            self._arrived.extendleft(reversed(intake.left))
+            del taken.deliveries[-len(intake.left) :]
+        self._one_by_one = max(self._one_by_one, intake.alone)
+        self._arrived.extend(intake.shown)
+        return intake.opened
 
     async def _load(self, opened: list[tuple[Delivery, Opened]]) -> None:
         """Bring in the rows that these decisions read and that memory does not have."""
@@ -444,7 +340,7 @@ class Engine:
                             step_index=step_index,
                         )
                     )
-            if _kept(one):
+            if is_kept(one):
                 unit.inbox.append((one.sender, one.message_id, one.deadline))
                 self._keep(delivery, one, ledger, unit)
         draft.cause = b""
@@ -633,12 +529,3 @@ class Engine:
 def _earliest(*instants: int) -> int:
     """The earliest of those that are set, 0 if none is."""
     return min((instant for instant in instants if instant), default=0)
-
-
-def _again(waiting: Waiting) -> Delivery:
-    """A parked body, as if it had just come; its delivery is acknowledged already."""
-    return Delivery(body=waiting.body, routing_key="", queue="", reply_to=waiting.reply_to)
-
-
-def _kept(one: Opened) -> bool:
-    return bool(one.message_id) and one.payload_type not in TRANSIENT

@@ -266,7 +266,7 @@ async def test_a_base_message_counts_again_unless_the_broker_redelivers_it(feder
     await federation.add_template("w", PLAN)
     manager = federation.manager
     manager.opener.mode = "lab"
-    manager.engine._base_queues = frozenset({"base"})
+    manager.engine._intake._base_queues = frozenset({"base"})
     manager.role.state.policy = msgspec.structs.replace(
         manager.role.state.policy, may_submit=lambda sender, template: True
     )
