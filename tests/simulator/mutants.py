@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from caroni.core.agent import jobs as agent_jobs
 from caroni.core.agent import offers as agent_offers
 from caroni.core.agent import routes as agent_routes
+from caroni.core.agent import saying
 from caroni.core.agent.state import AgentDraft
 from caroni.core.draft import Origin
 from caroni.core.manager import agents, attempts, fulfilment, restore
@@ -169,7 +170,7 @@ def _no_tombstone(careful: Callable[..., Any]) -> Callable[..., Any]:
 
     def on_kill(d: AgentDraft, origin: Origin, m: JobKill) -> None:
         if d.get(AgentJob, (origin.uri, m.job_uuid)) is None:
-            agent_jobs._unknown(d, origin.uri, m.job_uuid)
+            saying.unknown(d, origin.uri, m.job_uuid)
         else:
             careful(d, origin, m)
 

@@ -1,33 +1,25 @@
-"""Jobs as their agent runs them: inputs in, queue, process, outputs out, until released.
-
-``seq`` rises with every change that the manager should hear of; a report that is asked for repeats the
-current one.
-"""
+"""Jobs as their agent runs them: inputs in, queue, process, outputs out, until released."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from msgspec.structs import replace
 
+from caroni.core.agent.saying import move, report, report_all, unknown
 from caroni.core.agent.state import (
     ENDED,
     STARTED,
     AgentDraft,
     ForgetJob,
-    FoundJob,
     JobExited,
-    JobsFound,
     JobStarted,
-    RecoverJob,
     SendLog,
     SignalJob,
     SignalKind,
     StartJob,
 )
-from caroni.core.base_peers import is_base, statuses, typed
+from caroni.core.base_peers import is_base, typed
 from caroni.core.cwltypes import ValueMismatch, check_json
-from caroni.core.draft import Origin, Outgoing, RenewStream
+from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of, value_digest
 from caroni.core.messages import (
     FailureClass,
@@ -36,124 +28,20 @@ from caroni.core.messages import (
     JobLogRequest,
     JobPause,
     JobRelease,
-    JobReport,
-    JobReportEntry,
     JobReportRequest,
     JobResume,
     JobStatus,
     JobStatusRequest,
     JobStatusUpdate,
-    Json,
-    Message,
-    ResourceUse,
 )
-from caroni.core.peers import heard_of, renew_stream, was_put_back
+from caroni.core.peers import renew_stream, was_put_back
 from caroni.core.rows import AgentInput, AgentJob, AgentOffer, AgentOutput, Peer
-from caroni.core.states import AgentJobState, AgentOfferState, advance
-
-_STATUS = {
-    AgentJobState.PENDING: JobStatus.PENDING,
-    AgentJobState.QUEUED: JobStatus.QUEUED,
-    AgentJobState.STARTING: JobStatus.QUEUED,
-    AgentJobState.RUNNING: JobStatus.RUNNING,
-    AgentJobState.PAUSED: JobStatus.PAUSED,
-    AgentJobState.KILLING: JobStatus.RUNNING,
-    AgentJobState.COMPLETED: JobStatus.COMPLETED,
-    AgentJobState.FAILED: JobStatus.FAILED,
-    AgentJobState.KILLED: JobStatus.KILLED,
-}
+from caroni.core.states import AgentJobState, advance
 
 #: said of a job that the operator of the agent has suspended: only he lets it go on
 HELD_HERE = "suspended by the operator of the agent"
 #: kills of unknown jobs that are remembered for each manager; nobody honest needs more than a handful
 MAX_TOMBSTONES = 1000
-
-
-# --- saying --------------------------------------------------------------------------------------
-
-
-def report(d: AgentDraft, job: AgentJob) -> None:
-    """Say the job's state; with a completed one, its outputs."""
-    if not job.offer_uuid:  # only the memory of a kill: to say "killed" would say that it never ran
-        _unknown(d, job.manager, job.job_uuid)
-        return
-    if is_base(job.manager):
-        return  # it hears of each change once (``_tell_base``), and of nothing again
-    if job.state is AgentJobState.COMPLETED:
-        _send_outputs(d, job)
-    usage = ResourceUse(wall=job.wall, cpu=job.cpu, max_rss=job.max_rss) if job.ended_at else None
-    d.send(
-        job.manager,
-        JobStatusUpdate(
-            job_uuid=job.job_uuid,
-            job_status=_STATUS[job.state],
-            status_info=job.info,
-            seq=job.seq,
-            attempt=job.attempt,
-            occurred_at=job.ended_at or job.started_at or job.queued_at or job.created_at,
-            progress=job.progress,
-            exit_code=job.exit_code,
-            failure_class=job.failure_class,
-            manifest=job.manifest,
-            stdout_tail=job.stdout_tail,
-            stderr_tail=job.stderr_tail,
-            usage=usage,
-        ),
-        job.request_uuid,
-    )
-
-
-def _send_outputs(d: AgentDraft, job: AgentJob) -> None:
-    chunk: dict[str, Json] = {}
-    size = 0
-    for name in job.manifest:
-        output = d.get(AgentOutput, (*job.key, name))
-        if output is None:
-            continue
-        if chunk and size + len(output.value) > d.settings.data_chunk:
-            d.send(job.manager, JobDataAvailable(job_uuid=job.job_uuid, parameters=chunk), job.request_uuid)
-            chunk, size = {}, 0
-        chunk[name] = output.value
-        size += len(output.value)
-    if chunk:
-        d.send(job.manager, JobDataAvailable(job_uuid=job.job_uuid, parameters=chunk), job.request_uuid)
-
-
-def _unknown(d: AgentDraft, manager: str, job_uuid: bytes) -> None:
-    d.send(
-        manager,
-        JobStatusUpdate(
-            job_uuid=job_uuid, job_status=JobStatus.UNKNOWN, status_info="this job is not known here"
-        ),
-    )
-
-
-def _move(d: AgentDraft, job: AgentJob, state: AgentJobState, info: str = "") -> AgentJob:
-    """Change the state, raise the sequence, tell the manager."""
-    job = replace(job, state=advance("job", job.state, state), seq=job.seq + 1, info=info or job.info)
-    if state in ENDED:
-        job = replace(job, ended_at=job.ended_at or d.now, tries=0, due=d.now + d.settings.result_resend)
-    if is_base(job.manager):
-        return _tell_base(d, job)
-    d.put(job)
-    report(d, job)
-    return job
-
-
-def _tell_base(d: AgentDraft, job: AgentJob) -> AgentJob:
-    """Say what is new to a manager of the base protocol; it releases nothing, so the end is that too."""
-    for status in statuses(d.get(AgentJob, job.key), job):
-        update = JobStatusUpdate(job_uuid=job.job_uuid, job_status=status, status_info=job.info)
-        d.send(job.manager, update, job.request_uuid)
-    if job.state in ENDED:
-        for name in job.manifest if job.state is AgentJobState.COMPLETED else ():
-            output = d.get(AgentOutput, (*job.key, name))
-            if output is not None:
-                data = JobDataAvailable(job_uuid=job.job_uuid, parameters={name: output.value})
-                d.send(job.manager, data, job.request_uuid)
-        job = replace(job, released=True, due=0)
-        d.act(ForgetJob(key=job.key))
-    return d.put(job)
 
 
 # --- from accept to queue ------------------------------------------------------------------------
@@ -184,14 +72,14 @@ def create_job(d: AgentDraft, offer: AgentOffer) -> AgentJob:
 
 
 def _enqueue(d: AgentDraft, job: AgentJob) -> AgentJob:
-    return _move(d, replace(job, missing=0, queued_at=d.now, due=0), AgentJobState.QUEUED)
+    return move(d, replace(job, missing=0, queued_at=d.now, due=0), AgentJobState.QUEUED)
 
 
 def on_data(d: AgentDraft, origin: Origin, m: JobDataAvailable) -> None:
     """Take inputs, each once; queue the job when the last one is here."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
-        _unknown(d, origin.uri, m.job_uuid)
+        unknown(d, origin.uri, m.job_uuid)
         return
     if job.state is not AgentJobState.PENDING:
         _note_changed_inputs(d, job, m)
@@ -215,7 +103,7 @@ def on_data(d: AgentDraft, origin: Origin, m: JobDataAvailable) -> None:
                 check_json(value, job_type.inputs[name])
             except ValueMismatch as error:
                 failed = replace(job, failure_class=FailureClass.INPUT)
-                _move(d, failed, AgentJobState.FAILED, f"input {name}: {error}"[:500])
+                move(d, failed, AgentJobState.FAILED, f"input {name}: {error}"[:500])
                 return
         d.put(AgentInput(manager=job.manager, job_uuid=job.job_uuid, name=name, value=value))
         missing -= 1
@@ -263,35 +151,6 @@ def settle(d: AgentDraft) -> None:
         d.act(StartJob(key=chosen.key))
 
 
-def keep_newest_status(d: AgentDraft) -> None:
-    """Of several statuses of one job in one unit of work only the newest says anything; the last step.
-
-    So it is with its outputs, which are the same each time, and with reports of all jobs: of those the last
-    says all that the others say. Base peers hear everything once and in order.
-    """
-    newest: dict[Hashable, Message] = {}
-    repeats = False
-    for outgoing in d.messages:
-        about = _about(outgoing)
-        if about is not None:
-            repeats |= about in newest
-            newest[about] = outgoing.message
-    if repeats:
-        d.messages = [o for o in d.messages if (a := _about(o)) is None or newest[a] is o.message]
-
-
-def _about(outgoing: Outgoing) -> Hashable:
-    """What a status, outputs or a report are about; None for anything of which each one counts."""
-    message = outgoing.message
-    if type(message) is JobStatusUpdate and not is_base(outgoing.to):
-        return (outgoing.to, message.job_uuid)
-    if type(message) is JobDataAvailable and not is_base(outgoing.to):
-        return (outgoing.to, message.job_uuid, *message.parameters)
-    if type(message) is JobReport:
-        return (outgoing.to, JobReport)
-    return None
-
-
 # --- from process to result ----------------------------------------------------------------------
 
 
@@ -300,88 +159,10 @@ def on_started(d: AgentDraft, event: JobStarted) -> None:
     job = d.get(AgentJob, event.key)
     if job is None or job.state is not AgentJobState.STARTING:
         return
-    _move(d, replace(job, started_at=event.at or d.now, due=_lost_at(d, job)), AgentJobState.RUNNING)
+    move(d, replace(job, started_at=event.at or d.now, due=silent_until(d, job)), AgentJobState.RUNNING)
 
 
-def on_found(d: AgentDraft, event: JobsFound) -> None:
-    """Take up again what this database has forgotten; from then on these are jobs like any other.
-
-    That it has forgotten something means that it was put back: what is said from here on is said in a new
-    stream, so that it counts as newer than what managers have heard.
-    """
-    taken = [job for found in event.jobs if (job := _take_up(d, found)) is not None]
-    if not taken:
-        return
-    if not any(isinstance(action, RenewStream) for action in d.actions):
-        renew_stream(d)
-    for job in taken:
-        d.note("job_found", job=job.job_uuid, manager=job.manager, job_type=job.job_type)
-        d.act(RecoverJob(key=job.key))
-        report(d, job)
-
-
-def _take_up(d: AgentDraft, found: FoundJob) -> AgentJob | None:
-    manager, job_uuid = found.key
-    job = d.get(AgentJob, found.key)
-    if job is None:
-        _take_up_offer(d, found)
-        job = AgentJob(
-            manager=manager,
-            job_uuid=job_uuid,
-            offer_uuid=found.offer_uuid,
-            request_uuid=found.request_uuid,
-            state=AgentJobState.STARTING,
-            job_type=found.job_type,
-            job_type_version=found.job_type_version,
-            definition_revision=found.definition_revision,
-            parameters=found.parameters,
-            attempt=found.attempt,
-            max_runtime=found.max_runtime,
-            created_at=d.now,
-        )
-    elif job.state is AgentJobState.PENDING:
-        job = replace(job, state=advance("job", job.state, AgentJobState.QUEUED))
-    elif job.state is not AgentJobState.QUEUED:
-        return None  # it is known how it stands
-    if job.state is AgentJobState.QUEUED:
-        job = replace(job, state=advance("job", job.state, AgentJobState.STARTING))
-    if found.paused:
-        running = replace(job, state=advance("job", job.state, AgentJobState.RUNNING))
-        job = replace(
-            running, state=advance("job", running.state, AgentJobState.PAUSED), due=_lost_at(d, job)
-        )
-    else:
-        job = replace(job, due=0)
-    for name, value in found.inputs.items():
-        if name in job.parameters and d.get(AgentInput, (*job.key, name)) is None:
-            d.put(AgentInput(manager=manager, job_uuid=job_uuid, name=name, value=value))
-    return d.put(replace(job, missing=0, seq=job.seq + 1, queued_at=job.queued_at or d.now))
-
-
-def _take_up_offer(d: AgentDraft, found: FoundJob) -> None:
-    """The job's offer was accepted, whatever this database says of it."""
-    offer = d.get(AgentOffer, (found.key[0], found.offer_uuid))
-    if offer is None:
-        d.put(
-            AgentOffer(
-                manager=found.key[0],
-                offer_uuid=found.offer_uuid,
-                request_uuid=found.request_uuid,
-                state=AgentOfferState.ACCEPTED,
-                job_type=found.job_type,
-                job_type_version=found.job_type_version,
-                definition_revision=found.definition_revision,
-                parameters=found.parameters,
-                attempt=found.attempt,
-                max_runtime=found.max_runtime,
-                created_at=d.now,
-            )
-        )
-    elif offer.state in (AgentOfferState.OPEN, AgentOfferState.EXPIRED):
-        d.put(replace(offer, state=advance("offer", offer.state, AgentOfferState.ACCEPTED), due=0))
-
-
-def _lost_at(d: AgentDraft, job: AgentJob) -> int:
+def silent_until(d: AgentDraft, job: AgentJob) -> int:
     """When a running job is stopped for want of word from its manager; 0: it is kept."""
     job_type = d.state.job_types.get(job.job_type)
     if job_type is None or not job_type.stop_after:
@@ -416,7 +197,7 @@ def on_exited(d: AgentDraft, event: JobExited) -> None:
         started_at=event.started_at or job.started_at,
         ended_at=event.ended_at or d.now,
     )
-    job = _move(d, job, state, (job.kill_info if state is AgentJobState.KILLED else "") or event.info)
+    job = move(d, job, state, (job.kill_info if state is AgentJobState.KILLED else "") or event.info)
     d.note("job_ended", job=job.job_uuid, job_type=job.job_type, state=str(state), exit_code=job.exit_code)
 
 
@@ -431,7 +212,7 @@ def kill(
     if job.state not in ENDED:
         job = replace(job, failure_class=failure_class)
     if job.state in (AgentJobState.PENDING, AgentJobState.QUEUED):
-        _move(d, replace(job, kill_info=why[:300]), AgentJobState.KILLED, why[:300])
+        move(d, replace(job, kill_info=why[:300]), AgentJobState.KILLED, why[:300])
     elif job.state in (AgentJobState.STARTING, AgentJobState.RUNNING, AgentJobState.PAUSED):
         killing = advance("job", job.state, AgentJobState.KILLING)
         d.put(replace(job, state=killing, kill_info=why[:300]))
@@ -449,7 +230,7 @@ def on_kill(d: AgentDraft, origin: Origin, m: JobKill) -> None:
         kill(d, job, m.kill_info or "killed by the manager")
         return
     if len(d.state.tombstones.get(origin.uri, ())) >= MAX_TOMBSTONES:
-        _unknown(d, origin.uri, m.job_uuid)
+        unknown(d, origin.uri, m.job_uuid)
         return
     d.put(
         AgentJob(
@@ -464,14 +245,14 @@ def on_kill(d: AgentDraft, origin: Origin, m: JobKill) -> None:
             ended_at=d.now,
         )
     )
-    _unknown(d, origin.uri, m.job_uuid)
+    unknown(d, origin.uri, m.job_uuid)
 
 
 def on_status_request(d: AgentDraft, origin: Origin, m: JobStatusRequest) -> None:
     """Say the state again; the sequence does not rise."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
-        _unknown(d, origin.uri, m.job_uuid)
+        unknown(d, origin.uri, m.job_uuid)
     elif is_base(job.manager):
         if job.state is AgentJobState.PENDING:
             d.send(job.manager, JobStatusUpdate(job_uuid=job.job_uuid, job_status=JobStatus.PENDING))
@@ -490,13 +271,13 @@ def on_release(d: AgentDraft, origin: Origin, m: JobRelease) -> None:
 
 def pause(d: AgentDraft, job: AgentJob, why: str = "") -> None:
     """Suspend a running job."""
-    _move(d, replace(job, info=why), AgentJobState.PAUSED)
+    move(d, replace(job, info=why), AgentJobState.PAUSED)
     d.act(SignalJob(key=job.key, kind=SignalKind.PAUSE))
 
 
 def resume(d: AgentDraft, job: AgentJob) -> None:
     """Let a paused job go on."""
-    _move(d, replace(job, info=""), AgentJobState.RUNNING)
+    move(d, replace(job, info=""), AgentJobState.RUNNING)
     d.act(SignalJob(key=job.key, kind=SignalKind.RESUME))
 
 
@@ -504,7 +285,7 @@ def on_pause(d: AgentDraft, origin: Origin, m: JobPause) -> None:
     """Suspend a running job; any other says how it stands."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
-        _unknown(d, origin.uri, m.job_uuid)
+        unknown(d, origin.uri, m.job_uuid)
     elif job.state is AgentJobState.RUNNING:
         pause(d, job)
     else:
@@ -515,7 +296,7 @@ def on_resume(d: AgentDraft, origin: Origin, m: JobResume) -> None:
     """Let a suspended job go on; any other says how it stands, and so does one that is held here."""
     job = d.get(AgentJob, (origin.uri, m.job_uuid))
     if job is None:
-        _unknown(d, origin.uri, m.job_uuid)
+        unknown(d, origin.uri, m.job_uuid)
     elif job.state is AgentJobState.PAUSED and job.info != HELD_HERE:
         resume(d, job)
     else:
@@ -537,38 +318,17 @@ def on_report_request(d: AgentDraft, origin: Origin, m: JobReportRequest) -> Non
     report_all(d, origin.uri, m.report_uuid)
 
 
-def report_all(d: AgentDraft, manager: str, report_uuid: bytes) -> None:
-    """Every unreleased job of a manager that is in memory, which is every one there is."""
-    entries = tuple(
-        JobReportEntry(job_uuid=job.job_uuid, job_status=_STATUS[job.state], seq=job.seq)
-        for job in d.state.tables[AgentJob].values()
-        if isinstance(job, AgentJob) and job.manager == manager and not job.released
-    )
-    stream, sequence = heard_of(d, manager)
-    d.send(
-        manager,
-        JobReport(
-            report_uuid=report_uuid,
-            boot_id=d.state.boot_id,
-            jobs=entries[:5000],
-            complete=len(entries) <= 5000,
-            seen_stream=stream,
-            seen_sequence=sequence,
-        ),
-    )
-
-
 def on_job_due(d: AgentDraft, job: AgentJob) -> None:
     """Inputs that never came, or a result that nobody has confirmed."""
     if job.state is AgentJobState.PENDING:
         failed = replace(job, failure_class=FailureClass.INPUT)
-        _move(d, failed, AgentJobState.FAILED, "the inputs did not come in time")
+        move(d, failed, AgentJobState.FAILED, "the inputs did not come in time")
     elif job.state in ENDED and not job.released:
         wait = min(d.settings.result_resend * 2 ** min(job.tries + 1, 16), d.settings.result_resend_cap)
         job = d.put(replace(job, tries=job.tries + 1, due=d.now + wait))
         report(d, job)
     elif job.state in (AgentJobState.RUNNING, AgentJobState.PAUSED):
-        lost_at = _lost_at(d, job)
+        lost_at = silent_until(d, job)
         if 0 < lost_at <= d.now:
             kill(d, replace(job, due=0), "its manager has been silent for too long", FailureClass.LOST)
         else:

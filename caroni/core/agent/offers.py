@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from caroni.core.agent.jobs import create_job, kill, report
+from caroni.core.agent.jobs import create_job, kill
+from caroni.core.agent.saying import report
 from caroni.core.agent.state import AgentDraft, Load, Refusal, Terms
 from caroni.core.base_peers import is_base
 from caroni.core.draft import Origin

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from caroni.core import peers
-from caroni.core.agent import availability, jobs, offers, operator
+from caroni.core.agent import availability, found, jobs, offers, operator, saying
 from caroni.core.agent.state import (
     AgentDraft,
     AgentState,
@@ -102,7 +102,7 @@ def contact(d: AgentDraft, origin: Origin, sequence: int) -> None:
     A manager whose database was put back is told what we have of it, before it decides on what we say.
     """
     if peers.contact(d, origin, sequence) and peers.role_of(origin.uri) == "manager":
-        jobs.report_all(d, origin.uri, d.new_id())
+        saying.report_all(d, origin.uri, d.new_id())
 
 
 def operate(d: AgentDraft, command: AgentCommand) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def happened(
         case JobExited():
             jobs.on_exited(d, event)
         case JobsFound():
-            jobs.on_found(d, event)
+            found.on_found(d, event)
         case Started():
             availability.on_started(d, event)
         case Connected():
@@ -145,5 +145,5 @@ def settle(d: AgentDraft) -> bool:
     jobs.settle(d)
     if d.state.declined_busy:
         offers.offer_what_was_declined(d)
-    jobs.keep_newest_status(d)
+    saying.keep_newest_status(d)
     return False
