@@ -52,6 +52,7 @@ from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
 from caroni.execution.executor import Executor, JobOutcome, JobSpec, KeepsFiles, SpooledJob
 from caroni.model.store import Store
+from caroni.model.unit import Unit
 from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
 from caroni.plugins.manager import Plugins, StagingFailed
 from caroni.services.definitions import definition_files, definition_row
@@ -61,6 +62,8 @@ log = structlog.get_logger()
 
 _COMMANDS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AgentCommand)
 
+#: numbers of presences that one process may use up
+PRESENCES = 1 << 20
 #: the most of a log that one message carries, bytes
 LOG_CHUNK = 64 * 1024
 #: revisions of job definitions kept in memory beside the active ones
@@ -279,6 +282,7 @@ class AgentRole:
         """
         self._happen = happen
         self._on_announce = announce
+        await self._number_presences()
         for executor in self._executors.values():
             await executor.start(self)
         await self._look_into_spool()
@@ -554,13 +558,20 @@ class AgentRole:
 
     # --- presence, logs, end -----------------------------------------------------------------
 
+    async def _number_presences(self) -> None:
+        """Begin above whatever an earlier process has used, also if the clock was set back meanwhile."""
+        now = self._clock.now()
+        used = int((await self._store.settings()).get("presence") or 0)
+        self._number = max(used + PRESENCES, now // 1000)
+        await self._store.commit(Unit(now=now, settings={"presence": str(self._number)}))
+
     async def announce(self, *, leaving: bool = False) -> None:
         """Tell the managers that are listening whether this agent takes work, and what it can run.
 
         ``leaving``: the daemon is about to stop; an absence that was announced stays announced.
         """
         now = self._clock.now()
-        self._number = max(self._number + 1, now // 1000)
+        self._number += 1
         said = presence(self._state, now, self._boot_id, self._number)
         if leaving and said.state is not PresenceState.OFFLINE:
             said = msgspec.structs.replace(said, state=PresenceState.OFFLINE, draining_for=0)

@@ -389,7 +389,7 @@ class Outbox:
             and not self._sent
             and not self._retries
             and len(self._publishing) < IN_MEMORY // 2
-            and self._clock.now() >= self._retry_at
+            and not _waits(self._retry_at, self._clock.now())
         )
 
     @property
@@ -408,7 +408,7 @@ class Outbox:
         for _, row in page:
             if row.id in self._publishing:
                 continue
-            if row.next_try > now:
+            if _waits(row.next_try, now):
                 self._waiting = min(self._waiting or row.next_try, row.next_try)
                 continue
             if row.sealed is None and is_base(row.peer):
@@ -450,6 +450,11 @@ class Outbox:
         if self._marks_due is not None:
             self._marks_due.cancel()
             self._marks_due = None
+
+
+def _waits(next_try: int, now: int) -> bool:
+    """Whether it is too early; nothing waits longer than the cap, unless the clock was set back."""
+    return now < next_try <= now + RETRY_CAP
 
 
 def _requests(row: OutboxRow) -> tuple[bytes, ...]:

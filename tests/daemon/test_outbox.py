@@ -147,6 +147,18 @@ async def test_a_reconnection_does_not_wait_for_the_next_try_of_an_unroutable_me
     assert len(seat.got) == 1
 
 
+async def test_a_clock_that_is_set_back_holds_no_message_up(open_store: Open) -> None:
+    seat = await Seat(await open_store("manager")).start()
+    await seat.unit(GONE)
+    await seat.settle()
+    await seat.listen(GONE)
+    assert not seat.outbox.wants_to_drain
+    seat.clock.instant -= 2 * 86_400_000_000
+    assert seat.outbox.wants_to_drain
+    await seat.settle()
+    assert len(seat.got) == 1
+
+
 async def test_unroutable_messages_of_more_than_one_page_are_all_tried_again(open_store: Open) -> None:
     seat = await Seat(await open_store("manager")).start()
     await seat.listen(HERE)
