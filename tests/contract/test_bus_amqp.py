@@ -23,7 +23,7 @@ from caroni.daemon.bus.amqp import AmqpBus
 from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.bus.topology import agent_queues, base_queues, topic
 from caroni.daemon.ports import Delivery, Outcome, Publish
-from caroni.errors import ConfigError, TransientError
+from caroni.errors import ConfigError, NotSent, TransientError
 from tests.contract.test_bus import Client, message, name, sent
 from tests.services import eventually
 from tests.services.proxy import Proxy
@@ -285,7 +285,7 @@ async def test_too_many_unconfirmed_messages_are_refused(connect: Connect) -> No
     results = await asyncio.gather(
         *(client.bus.publish(message(topic("agent", agent))) for _ in range(8)), return_exceptions=True
     )
-    assert [type(one) for one in results] == [Outcome] * 5 + [TransientError] * 3
+    assert [type(one) for one in results] == [Outcome] * 5 + [NotSent] * 3
 
 
 async def test_self_pings_come_back_and_are_nobodys_business(connect: Connect) -> None:

@@ -238,7 +238,7 @@ def test_accepting_timer_waits_for_an_announced_window(m: ManagerSide) -> None:
     m.offer()
     m.wait(11 * HOUR)
     assert m.request().state is RequestState.ACCEPTING
-    m.wait(2 * HOUR)
+    m.wait(4 * HOUR)
     assert m.request().state is RequestState.OPEN
 
 

@@ -30,8 +30,10 @@ from caroni.core.messages import (
     AgentPresence,
     DeclineReason,
     FailureClass,
+    JobAccepted,
     JobFulfillmentDecline,
     JobFulfillmentOffer,
+    JobFulfillmentOfferAccept,
     JobFulfillmentOfferReject,
     JobFulfillmentOfferWithdrawn,
     JobFulfillmentRequest,
@@ -351,6 +353,32 @@ def test_nobody_answers_is_said_once(m: ManagerSide) -> None:
     notes = [m.wait(MINUTE).notes.count("request_unanswered") for _ in range(10)]
     assert sum(notes) == 1
     assert m.request().warned
+
+
+def test_an_accept_is_not_repeated_while_its_agent_is_away(m: ManagerSide) -> None:
+    m.submit()
+    m.offer(OFFER, ttl=DAY)
+    says(m, PresenceState.OFFLINE, offline_for=12 * HOUR)
+    assert len(m.wait(11 * HOUR).of(JobFulfillmentOfferAccept)) <= 1
+    assert m.wait(2 * HOUR).of(JobFulfillmentOfferAccept)
+
+
+def test_an_offer_whose_job_came_to_nothing_is_followed_by_another(a: AgentSide) -> None:
+    """A manager that was put back asks again with the request that it remembers."""
+    offer = a.running()
+    a.say(JobKill(job_uuid=job_uuid_of(offer)), MANAGER)
+    a.request(round=2).only(JobAccepted)
+    a.exited(offer, AgentJobState.KILLED)
+    assert a.request(round=3).only(JobFulfillmentOffer).offer_uuid != offer
+
+
+def test_an_offer_that_we_do_not_remember_to_have_accepted_is_asked_about_before_its_job_is_stopped() -> None:
+    m = ManagerSide(offer_window=HOUR)
+    m.submit()
+    m.offer(OFFER)
+    m.accepted(OFFER).only(JobReportRequest)
+    m.report()
+    m.accepted(OFFER).only(JobFulfillmentOfferReject)
 
 
 # --- the agent's availability ----------------------------------------------------------------------

@@ -28,7 +28,7 @@ from caroni.core.messages import (
 )
 from caroni.core.plan import MINUTE
 from caroni.core.rows import AgentJob, AgentOffer
-from caroni.core.states import AgentOfferState, advance
+from caroni.core.states import AgentJobState, AgentOfferState, advance
 
 
 def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
@@ -42,7 +42,7 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
             offer = d.put(replace(offer, due=d.now + d.settings.offer_ttl, round=max(offer.round, m.round)))
             _say_offer(d, offer)
             return
-        if offer.state is AgentOfferState.ACCEPTED:
+        if offer.state is AgentOfferState.ACCEPTED and not _came_to_nothing(d, offer):
             _say_accepted(d, offer)
             return
         if offer.state is not AgentOfferState.EXPIRED and m.round <= offer.round:
@@ -64,6 +64,12 @@ def on_request(d: AgentDraft, origin: Origin, m: JobFulfillmentRequest) -> None:
         )
         return
     _offer(d, origin.uri, m, verdict)
+
+
+def _came_to_nothing(d: AgentDraft, offer: AgentOffer) -> bool:
+    """Whether there will never be a result of this offer: who asks again needs another one."""
+    job = d.get(AgentJob, (offer.manager, job_uuid_of(offer.offer_uuid)))
+    return job is not None and job.state in (AgentJobState.FAILED, AgentJobState.KILLED)
 
 
 def offer_what_was_declined(d: AgentDraft) -> None:

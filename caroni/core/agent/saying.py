@@ -14,6 +14,7 @@ from caroni.core.agent.state import ENDED, AgentDraft, ForgetJob
 from caroni.core.base_peers import is_base, statuses
 from caroni.core.draft import Outgoing
 from caroni.core.messages import (
+    JobAccepted,
     JobDataAvailable,
     JobReport,
     JobReportEntry,
@@ -170,6 +171,8 @@ def _about(outgoing: Outgoing) -> Hashable:
         return (outgoing.to, message.job_uuid)
     if type(message) is JobDataAvailable and not is_base(outgoing.to):
         return (outgoing.to, message.job_uuid, *message.parameters)
+    if type(message) is JobAccepted and not is_base(outgoing.to):
+        return (outgoing.to, JobAccepted, message.job_uuid)
     if type(message) is JobReport:
         return (outgoing.to, JobReport)
     return None

@@ -337,6 +337,10 @@ def on_job_accepted(d: ManagerDraft, origin: Origin, m: JobAccepted) -> None:
     if d.may_have_gone_on(request):
         stranger(d, origin, m.job_uuid, JobStatus.PENDING)  # taken, in the time that is lost
         return
+    if request.state is RequestState.OPEN and offer.state is OfferState.RECEIVED and not is_base(origin.uri):
+        # nothing was accepted yet, as far as we remember
+        stranger(d, origin, m.job_uuid, JobStatus.PENDING, m.offer_uuid)
+        return
     d.put(replace(step, jobs=(*step.jobs, job.key)))
     stop_job(d, d.put(replace(job, state=JobState.SUPERSEDED)), "this offer was not taken in the end")
 
@@ -427,7 +431,10 @@ def _ask_again(d: ManagerDraft, request: Request, step: Step) -> Request:
 def _accept_due(d: ManagerDraft, request: Request) -> None:
     settings = d.settings
     peer = d.get(Peer, request.agent)
-    away = peer is not None and peer.away_until > d.now
+    if peer is not None and peer.away_until > d.now:
+        # it waits in the agent's queue; should it be lost there, it is said again when he is back
+        d.put(replace(request, due=peer.away_until))
+        return
     if is_base(request.agent) and request.accept_tries == 1:
         # it is not told twice, and answers when its present job is over
         step = d.step((request.workflow_uuid, request.step_index))
@@ -435,7 +442,7 @@ def _accept_due(d: ManagerDraft, request: Request) -> None:
         tries = max(settings.accept_tries, 2)
         d.put(replace(request, accept_tries=tries, due=d.now + (lease or settings.lost_after)))
         return
-    if request.accept_tries >= settings.accept_tries and not away:
+    if request.accept_tries >= settings.accept_tries:
         offer = d.get(Offer, request.accepted)
         if offer is not None and offer.state is OfferState.ACCEPTED:
             reject(d, offer, "the accept was never confirmed")
