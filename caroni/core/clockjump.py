@@ -34,7 +34,7 @@ _INSTANTS: dict[type[Row], tuple[str, ...]] = {
         "rolled_back_at",
     ),
     Step: ("due",),
-    Request: ("due",),
+    Request: ("due", "created_at"),
     Offer: ("expires_at", "received_at"),
     Job: ("due", "accepted_at"),
     Orphan: ("due",),

@@ -89,7 +89,9 @@ class ManagerRole:
         await quarantine_broken(self._store, "workflow", live.broken, self._clock.now())
         state = ManagerState(self._settings, self._policy, self._clock.now())
         state.plans = self._state.plans
-        state.hold_until = int((await self._store.settings()).get("hold_until") or 0)
+        facts = await self._store.settings()
+        state.hold_until = int(facts.get("hold_until") or 0)
+        state.restored_at = int(facts.get("restored_at") or 0)
         order = {row_type: place for place, row_type in enumerate(state.tables)}
         rows = sorted(live.rows, key=lambda row: order[type(row)])
         lost = await self._load_plans(state, [row for row in rows if isinstance(row, Workflow)])

@@ -263,7 +263,7 @@ class Pair(RuleBasedStateMachine):
             old = side.state
             rows = [row for table in old.tables.values() for row in table.values()]
             side.state = side.fresh(rows)
-            for fact in ("own_stream", "next_sequence", "hold_until", "boot_id"):
+            for fact in ("own_stream", "next_sequence", "hold_until", "restored_at", "boot_id"):
                 if hasattr(old, fact):
                     setattr(side.state, fact, getattr(old, fact))
             if hasattr(old, "started_at"):

@@ -73,6 +73,7 @@ class ManagerNode(Node):
     def load(self) -> None:
         self.state = ManagerState(self.settings, POLICY, self.now)
         self.state.hold_until = int(self.facts.get("hold_until") or 0)
+        self.state.restored_at = int(self.facts.get("restored_at") or 0)
         for name, plan in self.plans.items():
             self.state.plans[name, 1] = plan
             self.state.revisions[name] = 1

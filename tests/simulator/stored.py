@@ -417,7 +417,9 @@ class StoredManagerNode(Stored, ManagerNode):
     def blank(self) -> State:
         state = ManagerState(self.state.settings, self.state.policy, self.state.started_at)
         state.plans, state.revisions = self.state.plans, self.state.revisions
-        state.hold_until = int(self.disk.run(self.disk.store.settings()).get("hold_until") or 0)
+        facts = self.disk.run(self.disk.store.settings())
+        state.hold_until = int(facts.get("hold_until") or 0)
+        state.restored_at = int(facts.get("restored_at") or 0)
         return state
 
     def needs(self, sender: str, m: Message) -> list[Key]:

@@ -42,6 +42,8 @@ def begin_hold(d: ManagerDraft, heard: int = 0) -> None:
     ``heard``: the stream of ours that a peer has heard.
     """
     d.hold_until(d.now + d.settings.restore_hold)
+    d.state.restored_at = d.now
+    d.facts.append(("restored_at", str(d.now)))
     renew_stream(d, heard)
     for row in list(d.state.tables[Step].values()):
         assert isinstance(row, Step)
@@ -72,9 +74,11 @@ def move_hold(d: ManagerDraft, by: int) -> None:
 def ask_report(d: ManagerDraft, agent: str) -> None:
     """Have an agent list every job of ours; not more often than needed."""
     peer = d.get(Peer, agent) or Peer(uri=agent, first_contact=d.now)
-    # an unanswered question waits where the agent will find it: many would be answered one by one
-    wait = _ASK_EVERY if peer.reported_at >= peer.report_asked_at else _ASK_AGAIN
-    if peer.report_asked_at > max(d.state.started_at, d.now - wait):
+    if peer.reported_at >= peer.report_asked_at:
+        early = max(d.state.started_at, d.now - _ASK_EVERY)
+    else:  # the question waits where the agent will find it, also through our own starts
+        early = d.now - _ASK_AGAIN
+    if peer.report_asked_at > early:
         return
     d.put(replace(peer, report_asked_at=d.now))
     stream, sequence = heard_of(d, agent)

@@ -156,6 +156,8 @@ class ManagerState(State):
         self.jobs_by_agent: dict[str, dict[JobKey, None]] = {}
         #: until when jobs that are not known may be ours, because the database was put back
         self.hold_until = 0
+        #: when it was put back, by the clock of then
+        self.restored_at = 0
         self.orphans_of: dict[str, int] = {}
 
     def index(self, row_type: type[Row], old: Row | None, new: Row | None) -> None:
@@ -275,7 +277,9 @@ class ManagerDraft(Draft):
     def may_have_gone_on(self, request: Request) -> bool:
         """Whether a job may have come of this in the time that a restore has lost, whatever our rows say."""
         hold_until = self.state.hold_until
-        return self.now < hold_until and request.created_at < hold_until - self.settings.restore_hold
+        # rows in memory have moved with a clock that was set since, those in the database have not
+        restored_at = max(self.state.restored_at, hold_until - self.settings.restore_hold)
+        return self.now < hold_until and request.created_at < restored_at
 
     def changed(self, workflow: Workflow) -> None:
         """Have a watched workflow's status pushed."""
