@@ -218,7 +218,9 @@ class ManagerOracle:
         self.world.trace.names.learn(row.job_uuid, name)
         self.forgotten.pop(row.key, None)
         if old is None:
-            offer = self.node.rows.get((Offer, (row.agent, row.offer_uuid)))
+            key = (row.agent, row.offer_uuid)
+            # offer and job may have come in one unit of work, of which the job is written first
+            offer = self.node.rows.get((Offer, key)) or self.node.state.get(Offer, key)
             if row.offer_uuid and not isinstance(offer, Offer):
                 self._violate("I14", f"{name} is of no offer")
             return

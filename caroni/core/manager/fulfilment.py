@@ -190,7 +190,7 @@ def _answer_again(d: ManagerDraft, request: Request, offer: Offer, m: JobFulfill
     elif offer.state is OfferState.ACCEPTED:
         if request.state is RequestState.ACCEPTING and request.accepted == offer.key:
             _say_accept(d, request)
-    else:
+    elif not d.may_have_gone_on(request):
         say_reject(d, offer.agent, offer.request_uuid, offer.offer_uuid, "not taken")
 
 
