@@ -132,6 +132,8 @@ def main() -> None:
         "restart": restart,
     }
     wanted = sys.argv[1:] or list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        sys.exit(f"benchmarks: no {', '.join(unknown)}; there are {', '.join(known)}")
     logs.configure("warning", "human", sys.stderr)  # stdout is for the figures
     with broker() as url:
         for name in wanted:
