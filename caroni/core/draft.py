@@ -33,10 +33,6 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     conversation_id: bytes = b""
 
 
-#: The operator of this daemon, who came by its command table and may do everything here.
-OPERATOR = Origin(uri="")
-
-
 class Dice(Protocol):
     """The random source that is passed in (``random.Random`` and ``random.SystemRandom`` fit)."""
 
