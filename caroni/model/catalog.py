@@ -83,28 +83,55 @@ async def command(database: Database, id_: int) -> CommandRow | None:
 
 
 async def add_template(
-    database: Database, name: str, digest: str, documents: str, plan: str, now: int
+    database: Database, name: str, digest: str, documents: str, plan: str, now: int, expected: int | None
 ) -> int:
     """See :meth:`~caroni.model.store.Store.add_template`."""
     columns = {"digest": digest, "documents": documents, "plan": plan, "created_at": now}
-    return await _add_revision(database, "template", name, columns)
+    return await _add_revision(database, "template", name, columns, ("digest",), expected)
 
 
-async def _add_revision(database: Database, table: str, name: str, columns: dict[str, Any]) -> int:
-    """One statement: the next revision, unless the newest one has this digest."""
+async def _add_revision(
+    database: Database,
+    table: str,
+    name: str,
+    columns: dict[str, Any],
+    compared: Sequence[str],
+    expected: int | None,
+) -> int:
+    """One statement: the next revision, unless the newest one is the same in the columns ``compared``.
+
+    With ``expected`` only if that is the newest revision; gives 0 if it is not.
+    """
     values = ", ".join(_typed(database, value) for value in columns.values())
+    same = " AND ".join(f"newest.{column} = ?" for column in compared)
     sql = (
         f"INSERT INTO {table} (name, revision, {', '.join(columns)})"
         f" SELECT {_typed(database, name)}, COALESCE(MAX(t.revision), 0) + 1, {values} FROM {table} t"
         " WHERE t.name = ? HAVING NOT EXISTS (SELECT 1 FROM"
-        f" (SELECT digest FROM {table} WHERE name = ? ORDER BY revision DESC LIMIT 1) newest"
-        " WHERE newest.digest = ?)"
+        f" (SELECT {', '.join(compared)} FROM {table} WHERE name = ? ORDER BY revision DESC LIMIT 1) newest"
+        f" WHERE {same})"
     )
-    safe = [escape(value) if isinstance(value, str) else value for value in columns.values()]
+    safe = {key: escape(value) if isinstance(value, str) else value for key, value in columns.items()}
     name = escape(name)
-    await _patiently(lambda: database.run(sql, name, *safe, name, name, columns["digest"]))
-    rows = await database.fetch(f"SELECT MAX(revision) FROM {table} WHERE name = ?", name)
-    return int(rows[0][0])
+    parameters = [name, *safe.values(), name, name, *(safe[column] for column in compared)]
+    if expected is not None:
+        sql += " AND COALESCE(MAX(t.revision), 0) = ?"
+        parameters.append(expected)
+    await _patiently(lambda: database.run(sql, *parameters))
+    if expected is None:
+        rows = await database.fetch(f"SELECT MAX(revision) FROM {table} WHERE name = ?", name)
+        return int(rows[0][0])
+    # ours is the one after the expected, or the expected one itself if that is the same and still the newest
+    condition = " AND ".join(f"{column} = ?" for column in compared)
+    rows = await database.fetch(
+        f"SELECT revision FROM {table} t WHERE name = ? AND {condition} AND (revision = ? OR revision = ? AND"
+        f" NOT EXISTS (SELECT 1 FROM {table} n WHERE n.name = t.name AND n.revision > t.revision))",
+        name,
+        *(safe[column] for column in compared),
+        expected + 1,
+        expected,
+    )
+    return int(rows[0][0]) if rows else 0
 
 
 def _typed(database: Database, value: Any) -> str:
@@ -162,7 +189,25 @@ def _definition(r: Sequence[Any]) -> JobDefinitionRow:
     )
 
 
-async def add_job_definition(database: Database, row: JobDefinitionRow) -> int:
+async def template_revisions(database: Database, name: str) -> list[TemplateRow]:
+    """See :meth:`~caroni.model.store.Store.template_revisions`."""
+    rows = await database.fetch(
+        "SELECT name, revision, digest, '', '', created_at FROM template WHERE name = ?"
+        " ORDER BY revision DESC LIMIT 1000",
+        escape(name),
+    )
+    return [_template(r) for r in rows]
+
+
+async def template_uses(database: Database) -> dict[tuple[str, int], int]:
+    """See :meth:`~caroni.model.store.Store.template_uses`."""
+    rows = await database.fetch(
+        "SELECT template, revision, COUNT(*) FROM workflow WHERE ended_at = 0 GROUP BY template, revision"
+    )
+    return {(unescape(r[0]), int(r[1])): int(r[2]) for r in rows}
+
+
+async def add_job_definition(database: Database, row: JobDefinitionRow, expected: int | None) -> int:
     """See :meth:`~caroni.model.store.Store.add_job_definition`."""
     columns = {
         "version": row.version,
@@ -172,7 +217,9 @@ async def add_job_definition(database: Database, row: JobDefinitionRow) -> int:
         "active": row.active,
         "created_at": row.created_at,
     }
-    return await _add_revision(database, "job_definition", row.name, columns)
+    # a changed comment is a change too, where there is a text
+    compared = ("digest", "yaml") if row.yaml else ("digest",)
+    return await _add_revision(database, "job_definition", row.name, columns, compared, expected)
 
 
 async def job_definition(database: Database, name: str, revision: int | None) -> JobDefinitionRow | None:
@@ -186,6 +233,16 @@ async def job_definitions(database: Database) -> list[JobDefinitionRow]:
     rows = await database.fetch(
         f"SELECT {_DEFINITION} FROM job_definition t WHERE revision ="
         " (SELECT MAX(revision) FROM job_definition n WHERE n.name = t.name) ORDER BY name"
+    )
+    return [_definition(r) for r in rows]
+
+
+async def job_definition_revisions(database: Database, name: str) -> list[JobDefinitionRow]:
+    """See :meth:`~caroni.model.store.Store.job_definition_revisions`."""
+    rows = await database.fetch(
+        "SELECT name, version, revision, digest, '', '', active, created_at FROM job_definition"
+        " WHERE name = ? ORDER BY revision DESC LIMIT 1000",
+        escape(name),
     )
     return [_definition(r) for r in rows]
 

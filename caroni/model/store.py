@@ -165,9 +165,10 @@ class Store:
     async def load_live_manager(self, owner: bytes | None = None) -> Live:
         """What a manager has in memory, or what of it belongs to one workflow (or orphan).
 
-        Peers; workflows that live or have an unsettled job, their steps and flows; requests that are
-        open or of a live step, and their offers; jobs that are unsettled or of a live step, and their
-        outputs. A workflow with a row that cannot be read is left out and named in ``broken``.
+        Peers; workflows that live, with their steps and flows; those that have ended and have an unsettled
+        job, with the steps of such jobs; requests that are open or of a live step, and their offers; jobs
+        that are unsettled or of a live step, and their outputs. A workflow with a row that cannot be read
+        is left out and named in ``broken``.
         """
         await self._after_others()
         return await live.load_live_manager(self._database, owner)
@@ -240,9 +241,15 @@ class Store:
         """One command, whatever its state."""
         return await catalog.command(self._database, id)
 
-    async def add_template(self, name: str, digest: str, documents: str, plan: str, now: int) -> int:
-        """Add a revision unless the newest has this digest; gives the newest revision. Retried while busy."""
-        return await catalog.add_template(self._database, name, digest, documents, plan, now)
+    async def add_template(
+        self, name: str, digest: str, documents: str, plan: str, now: int, *, expected: int | None = None
+    ) -> int:
+        """Add a revision unless the newest has this digest; gives the newest revision. Retried while busy.
+
+        With ``expected`` (0: there is none yet) only if that is the newest revision; gives the revision that
+        has this digest, or 0 if somebody else has added one meanwhile.
+        """
+        return await catalog.add_template(self._database, name, digest, documents, plan, now, expected)
 
     async def template(self, name: str, revision: int | None = None) -> TemplateRow | None:
         """A revision of a template, the newest by default."""
@@ -252,12 +259,20 @@ class Store:
         """The newest revision of each template by name, without ``documents`` and ``plan``."""
         return await catalog.templates(self._database)
 
-    async def add_job_definition(self, row: JobDefinitionRow) -> int:
-        """Add a revision unless the newest has this digest; ``row.revision`` is ignored.
+    async def template_revisions(self, name: str) -> list[TemplateRow]:
+        """The last 1,000 revisions of a template, newest first, without ``documents`` and ``plan``."""
+        return await catalog.template_revisions(self._database, name)
 
-        Gives the newest revision. Retried while busy.
+    async def template_uses(self) -> dict[tuple[str, int], int]:
+        """How many workflows that have not ended run which (template, revision)."""
+        return await catalog.template_uses(self._database)
+
+    async def add_job_definition(self, row: JobDefinitionRow, *, expected: int | None = None) -> int:
+        """Add a revision unless the newest has this digest and text; ``row.revision`` is ignored.
+
+        Gives the newest revision, or with ``expected`` what :meth:`add_template` gives. Retried while busy.
         """
-        return await catalog.add_job_definition(self._database, row)
+        return await catalog.add_job_definition(self._database, row, expected)
 
     async def job_definition(self, name: str, revision: int | None = None) -> JobDefinitionRow | None:
         """A revision of a job definition, the newest by default."""
@@ -266,6 +281,10 @@ class Store:
     async def job_definitions(self) -> list[JobDefinitionRow]:
         """The newest revision of each job definition, by name."""
         return await catalog.job_definitions(self._database)
+
+    async def job_definition_revisions(self, name: str) -> list[JobDefinitionRow]:
+        """The last 1,000 revisions of a job definition, newest first, without ``body`` and ``yaml``."""
+        return await catalog.job_definition_revisions(self._database, name)
 
     async def active_job_definitions(self) -> list[JobDefinitionRow]:
         """The active revision of each job definition that has one, by name."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -271,6 +272,21 @@ async def test_writers_of_one_template_get_each_a_revision(open_store: Open) -> 
     assert (count, highest) == (20, 20)
 
 
+async def test_a_revision_is_added_only_to_the_one_that_was_read(open_store: Open) -> None:
+    one, other = await open_store(), await open_store()
+    assert await one.add_template("demo", "d1", "[1]", "{}", NOW, expected=0) == 1
+    assert await other.add_template("demo", "d2", "[2]", "{}", NOW, expected=0) == 0
+    assert await other.add_template("demo", "d1", "[1]", "{}", NOW, expected=0) == 1
+    assert await other.add_template("demo", "d2", "[2]", "{}", NOW, expected=1) == 2
+    assert await one.add_template("demo", "d1", "[1]", "{}", NOW, expected=1) == 0
+    assert await one.add_template("demo", "d2", "[2]", "{}", NOW, expected=2) == 2
+    assert [t.revision for t in await one.template_revisions("demo")] == [2, 1]
+    given = await asyncio.gather(
+        *(s.add_template("demo", f"x{n}", "[]", "{}", NOW, expected=2) for n, s in enumerate((one, other)))
+    )
+    assert sorted(given) == [0, 3]
+
+
 async def test_one_revision_of_a_job_definition_is_active(open_store: Open) -> None:
     store = await open_store("agent")
 
@@ -287,14 +303,21 @@ async def test_one_revision_of_a_job_definition_is_active(open_store: Open) -> N
         )
 
     assert await store.add_job_definition(definition("a")) == 1
-    assert await store.add_job_definition(definition("a")) == 1
-    assert await store.add_job_definition(definition("b")) == 2
+    assert await store.add_job_definition(definition("a"), expected=1) == 1
+    assert await store.add_job_definition(definition("b"), expected=1) == 2
+    assert await store.add_job_definition(definition("c"), expected=1) == 0
+    assert [(d.revision, d.digest) for d in await store.job_definition_revisions("thumb")] == [
+        (2, "b"),
+        (1, "a"),
+    ]
+    commented = msgspec.structs.replace(definition("b"), yaml="name: thumb # small")
+    assert await store.add_job_definition(commented) == 3
     await store.set_active("thumb", 1, True)
-    await store.set_active("thumb", 2, True)
+    await store.set_active("thumb", 3, True)
     first, newest = await store.job_definition("thumb", 1), (await store.job_definitions())[0]
     assert first is not None
-    assert (first.active, newest.active, newest.revision) == (False, True, 2)
-    await store.set_active("thumb", 2, False)
+    assert (first.active, newest.active, newest.revision) == (False, True, 3)
+    await store.set_active("thumb", 3, False)
     assert not (await store.job_definitions())[0].active
 
 
