@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import msgspec
 import networkx as nx
@@ -27,6 +28,10 @@ from caroni.cwl.features import check_parameter, check_process, check_requiremen
 from caroni.cwl.hint import Requirement, look_up, not_a_job
 from caroni.cwl.places import Spot
 from caroni.cwl.types import NamedTypes, last_name
+from caroni.errors import DocumentError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: Longest name of a step, input or output, in characters.
 MAX_NAME = 200
@@ -49,9 +54,16 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanBuilder:
-    """Builds one plan and raises at the first thing that is wrong or not supported."""
+    """Builds one plan and raises at the first thing that is wrong or not supported.
 
-    def __init__(self, documents: Documents, workflow: Process) -> None:
+    With ``faults`` what is wrong in one input, step or output is put there instead and the others are looked
+    at too; the plan then lacks it.
+    """
+
+    def __init__(
+        self, documents: Documents, workflow: Process, faults: list[DocumentError] | None = None
+    ) -> None:
+        self._faults = faults
         self._documents = documents
         self._workflow = workflow
         self._spot = workflow.spot
@@ -69,43 +81,72 @@ class PlanBuilder:
             UnsupportedFeature: the first feature that cannot be run.
         """
         node = self._workflow.node
-        check_requirements(node, self._spot)
-        inputs = tuple(self._inputs(node))
-        parsed = [self._open_step(step) for step in _unique(node.steps, self._spot.at("steps"), "step")]
-        steps = tuple(self._step(*opened) for opened in parsed)
-        outputs = tuple(self._outputs(node))
-        self._check_cycles(steps)
+        if self._faults is not None:
+            self._assume(node)
+        with self._noting():
+            check_requirements(node, self._spot)
+        inputs = self._each(self._input, _unique(node.inputs, self._spot.at("inputs"), "input"))
+        opened = self._each(self._open_step, _unique(node.steps, self._spot.at("steps"), "step"))
+        steps = self._each(lambda step: self._step(*step), opened)
+        outputs = self._each(self._output, _unique(node.outputs, self._spot.at("outputs"), "output"))
+        with self._noting():
+            self._check_cycles(steps)
         return Plan(inputs=inputs, steps=steps, outputs=outputs)
+
+    def _assume(self, node: Any) -> None:
+        """Every value that is named exists: one wrong declaration is not also a fault of all its users."""
+        for parameter in node.inputs or ():
+            self._flows[parameter.id] = (last_name(parameter.id), "Any")
+        for step in node.steps or ():
+            for declared in step.out or ():
+                identifier = declared if isinstance(declared, str) else declared.id
+                self._flows[identifier] = (f"{last_name(step.id)}/{last_name(identifier)}", "Any")
+
+    def _each(self, read: Callable[[T], R], nodes: Iterable[T]) -> tuple[R, ...]:
+        found = []
+        for node in nodes:
+            with self._noting():
+                found.append(read(node))
+        return tuple(found)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note a fault and go on, where faults are collected."""
+        try:
+            yield
+        except DocumentError as error:
+            if self._faults is None:
+                raise
+            self._faults.append(error)
 
     # --- workflow parameters ---
 
-    def _inputs(self, node: Any) -> Iterable[WorkflowInput]:
-        for parameter in _unique(node.inputs, self._spot.at("inputs"), "input"):
-            name = last_name(parameter.id)
-            spot = self._spot.at("inputs", name)
-            check_parameter(parameter, spot)
-            type_ = _type(self._types, parameter.type_, spot)
-            default = self._default(parameter, type_, spot)
-            self._flows[parameter.id] = (name, type_)
-            doc = parameter.doc if getattr(parameter, "doc", None) else getattr(parameter, "label", None)
-            yield WorkflowInput(name=name, type=type_, default=default, doc=_text(doc))
+    def _input(self, parameter: Any) -> WorkflowInput:
+        name = last_name(parameter.id)
+        spot = self._spot.at("inputs", name)
+        check_parameter(parameter, spot)
+        type_ = _type(self._types, parameter.type_, spot)
+        # known from here on: a wrong default is no reason to call its users wrong too
+        self._flows[parameter.id] = (name, type_)
+        default = self._default(parameter, type_, spot)
+        doc = parameter.doc if getattr(parameter, "doc", None) else getattr(parameter, "label", None)
+        return WorkflowInput(name=name, type=type_, default=default, doc=_text(doc))
 
-    def _outputs(self, node: Any) -> Iterable[WorkflowOutput]:
-        for parameter in _unique(node.outputs, self._spot.at("outputs"), "output"):
-            name = last_name(parameter.id)
-            spot = self._spot.at("outputs", name)
-            source = check_sink(parameter, spot, "outputSource")
-            check_parameter(parameter, spot)
-            type_ = _type(self._types, parameter.type_, spot)
-            if source is None:
-                raise spot.error(f"output {quoted(name)} has no outputSource")
-            flow, given = self._flow(source, spot.at("outputSource"))
-            if not assignable(given, type_):
-                raise spot.error(
-                    f"output {quoted(name)} is {describe(type_)}, but its source {quoted(flow)} is "
-                    f"{describe(given)}"
-                )
-            yield WorkflowOutput(name=name, source=flow, type=type_)
+    def _output(self, parameter: Any) -> WorkflowOutput:
+        name = last_name(parameter.id)
+        spot = self._spot.at("outputs", name)
+        source = check_sink(parameter, spot, "outputSource")
+        check_parameter(parameter, spot)
+        type_ = _type(self._types, parameter.type_, spot)
+        if source is None:
+            raise spot.error(f"output {quoted(name)} has no outputSource")
+        flow, given = self._flow(source, spot.at("outputSource"))
+        if not assignable(given, type_):
+            raise spot.error(
+                f"output {quoted(name)} is {describe(type_)}, but its source {quoted(flow)} is "
+                f"{describe(given)}"
+            )
+        return WorkflowOutput(name=name, source=flow, type=type_)
 
     # --- steps ---
 

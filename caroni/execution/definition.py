@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
@@ -18,6 +20,7 @@ import yaml
 
 from caroni.core import cwltypes
 from caroni.core.durations import parse_duration
+from caroni.core.plan import CwlType
 from caroni.core.sizes import parse_size
 from caroni.errors import CaroniError, DocumentError, UsageError
 
@@ -117,8 +120,43 @@ def load_definition(source: str | Path) -> JobDefinition:
     return _Reader("").definition(source)
 
 
+def inspect_definition(text: str) -> tuple[JobDefinition | None, list[DocumentError]]:
+    """All that can be told at once about a definition that is being written.
+
+    Returns:
+        the definition if nothing is wrong, and the faults, in the order of the text.
+    """
+    if len(text) > MAX_BYTES:
+        return None, [DocumentError("larger than 1 MiB, which no job definition is")]
+    reader = _Reader("", [])
+    try:
+        read = reader.definition(text)
+    except DocumentError as error:
+        return None, [*reader.faults, error]
+    faults = sorted(reader.faults, key=lambda fault: (fault.line, fault.column))
+    return (None if faults else read), faults
+
+
+def compose_definition(text: str) -> yaml.MappingNode:
+    """The nodes of a definition, with the places of its keys and values in the text.
+
+    Raises:
+        DocumentError: it is not YAML, or not a mapping.
+    """
+    if len(text) > MAX_BYTES:
+        raise DocumentError("larger than 1 MiB, which no job definition is")
+    reader = _Reader("")
+    root = reader.compose(text)
+    if not isinstance(root, yaml.MappingNode):
+        reader.fail("a job definition must be a mapping (key: value)", root)
+    return root
+
+
 class _Reader:
-    """Turns YAML nodes into a definition, so that every complaint knows its place."""
+    """Turns YAML nodes into a definition, so that every complaint knows its place.
+
+    With ``faults`` a field's complaint is put there and the other fields are read as well.
+    """
 
     KEYS = (
         *("name", "version", "description", "inputs", "outputs", "script", "command", "timeout"),
@@ -126,8 +164,10 @@ class _Reader:
         "on_lost_contact",
     )
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, faults: list[DocumentError] | None = None) -> None:
         self.file = file
+        self.faults = [] if faults is None else faults
+        self.collects = faults is not None
 
     def fail(self, message: str, node: yaml.Node | None = None) -> NoReturn:
         mark = node.start_mark if node is not None else None
@@ -138,46 +178,61 @@ class _Reader:
             column=mark.column + 1 if mark else 0,
         )
 
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note a fault and go on, where faults are collected."""
+        try:
+            yield
+        except DocumentError as error:
+            if not self.collects:
+                raise
+            self.faults.append(error)
+
     def definition(self, text: str) -> JobDefinition:
         root = self.compose(text)
         if root is None:
             self.fail("the document is empty; a job definition begins with 'name:'")
         top = self.mapping(root, "a job definition", self.KEYS)
-        if "name" not in top:
-            self.fail("'name' is missing", root)
-        name = self.text(top["name"], "name")
-        if not JOB_NAME.match(name):
-            self.fail(f"name {name!r}: letters, digits, '.', '_' and '-' only, up to 128", top["name"])
-        if ("script" in top) == ("command" in top):
-            self.fail("give exactly one of 'script' (bash) and 'command' (a list)", root)
-        fields: dict[str, Any] = {"name": name}
-        for key in ("version", "description", "executor"):
-            if key in top:
-                fields[key] = self.text(top[key], key)
-        for key in ("inputs", "outputs"):
-            if key in top:
-                fields[key] = self.types(top[key], key)
-        if "script" in top:
-            fields["script"] = self.script(top["script"])
-        if "command" in top:
-            fields["command"] = self.command(top["command"])
-        if "timeout" in top:
-            fields["timeout"] = self.measured(top["timeout"], parse_duration)
-        if "environment" in top:
-            fields["environment"] = self.environment(top["environment"])
-        if "success_codes" in top:
-            fields["success_codes"] = self.success_codes(top["success_codes"])
-        if "outputs_from" in top:
-            origin = self.text(top["outputs_from"], "outputs_from")
-            if origin not in ("file", "stdout"):
-                self.fail("outputs_from is 'file' (outputs.json) or 'stdout'", top["outputs_from"])
-            fields["outputs_from"] = origin
-        if "limits" in top:
-            limits = self.mapping(top["limits"], "limits", ("stdout", "stderr", "outputs"))
-            fields["limits"] = Limits(**{k: self.measured(n, parse_size) for k, n in limits.items()})
-        if "on_lost_contact" in top:
-            fields["stop_after"] = self.on_lost_contact(top["on_lost_contact"])
+        fields: dict[str, Any] = {"name": ""}
+        with self.noting():
+            if "name" not in top:
+                self.fail("'name' is missing", root)
+            fields["name"] = self.name(top["name"])
+        with self.noting():
+            if ("script" in top) == ("command" in top):
+                self.fail("give exactly one of 'script' (bash) and 'command' (a list)", root)
+        for key, node in top.items():
+            if key != "name":
+                with self.noting():
+                    field = "stop_after" if key == "on_lost_contact" else key
+                    fields[field] = self.field(key, node)
         return JobDefinition(**fields)
+
+    def name(self, node: yaml.Node) -> str:
+        name = self.text(node, "name")
+        if not JOB_NAME.match(name):
+            self.fail(f"name {name!r}: letters, digits, '.', '_' and '-' only, up to 128", node)
+        return name
+
+    def field(self, key: str, node: yaml.Node) -> Any:
+        match key:
+            case "version" | "description" | "executor":
+                return self.text(node, key)
+            case "inputs" | "outputs":
+                return self.types(node, key)
+            case "timeout":
+                return self.measured(node, parse_duration)
+            case "outputs_from":
+                origin = self.text(node, "outputs_from")
+                if origin not in ("file", "stdout"):
+                    self.fail("outputs_from is 'file' (outputs.json) or 'stdout'", node)
+                return origin
+            case "limits":
+                limits = self.mapping(node, "limits", ("stdout", "stderr", "outputs"))
+                return Limits(**{k: self.measured(n, parse_size) for k, n in limits.items()})
+            case _:
+                # script, command, environment, success_codes, on_lost_contact
+                return getattr(self, key)(node)
 
     def compose(self, text: str) -> yaml.Node | None:
         """The one document's root node; anchors, tags and deep nesting are refused while scanning."""
@@ -213,14 +268,15 @@ class _Reader:
             self.fail(f"{what} must be a mapping (key: value)", node)
         found: dict[str, yaml.Node] = {}
         for key_node, value in node.value:
-            key = self.text(key_node, "a key")
-            if known and key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                self.fail(f"unknown key {key!r} in {what}; {hint}", key_node)
-            if key in found:
-                self.fail(f"{key!r} is given twice", key_node)
-            found[key] = value
+            with self.noting():
+                key = self.text(key_node, "a key")
+                if known and key not in known:
+                    near = difflib.get_close_matches(key, known, 1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                    self.fail(f"unknown key {key!r} in {what}; {hint}", key_node)
+                if key in found:
+                    self.fail(f"{key!r} is given twice", key_node)
+                found[key] = value
         return found
 
     def text(self, node: yaml.Node, what: str) -> str:
@@ -245,14 +301,18 @@ class _Reader:
     def types(self, node: yaml.Node, what: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, spec in self.mapping(node, what).items():
-            if not PARAMETER_NAME.match(name):
-                self.fail(f"{name!r} in {what}: a letter or '_', then letters, digits, '_'; up to 64", spec)
-            plain = yaml.SafeLoader("").construct_document(spec)
-            try:
-                found[name] = cwltypes.parse(plain)
-            except CaroniError as error:
-                self.fail(f"type of {name!r}: {error}", spec)
+            with self.noting():
+                found[name] = self.type(name, spec, what)
         return found
+
+    def type(self, name: str, spec: yaml.Node, what: str) -> CwlType:
+        if not PARAMETER_NAME.match(name):
+            self.fail(f"{name!r} in {what}: a letter or '_', then letters, digits, '_'; up to 64", spec)
+        try:
+            return cwltypes.parse(yaml.SafeLoader("").construct_document(spec))
+        except (CaroniError, yaml.YAMLError, ValueError) as error:
+            # ValueError: what looks like a date and is none
+            self.fail(f"type of {name!r}: {str(error).splitlines()[0]}", spec)
 
     def script(self, node: yaml.Node) -> str:
         script = self.text(node, "script")

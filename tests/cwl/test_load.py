@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caroni.core.plan import HOUR, SECOND, Plan, PlanInput, PlanStep, StepPolicy
-from caroni.cwl import Bundle, load, plan_from_json, plan_to_json
+from caroni.cwl import Bundle, inspect, load, plan_from_json, plan_to_json
 from caroni.cwl.yamldoc import read
 from caroni.errors import DocumentError, UnsupportedFeature
 from tests.cwl.generate import chain_bundle, embedded_text
@@ -592,3 +593,24 @@ def test_a_document_with_anything_in_it_loads_or_is_refused(way: tuple[object, .
         said = str(error)
     assert len(said) < 700
     assert "\n" not in said
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    text = (Path(__file__).parents[2] / "samples" / "text-chain" / "workflow.cwl").read_text("utf-8")
+    broken = text.replace("    type: string\n    doc", "    type: strng\n    doc").replace(
+        "        default: ", "        # default: "
+    )
+    plan, faults = inspect(Bundle.from_text(broken, "chain.cwl"))
+    assert [(f.line, f.message.split(";")[0].split(" (")[0]) for f in faults] == [
+        (10, 'unknown type "strng"'),
+        (65, 'step "append" lacks its input "suffix"'),
+    ]
+    assert plan is not None
+    assert [s.name for s in plan.steps] == ["upper", "prepend"]
+    with pytest.raises(DocumentError) as first:
+        load(Bundle.from_text(broken, "chain.cwl"))
+    assert str(first.value) == str(faults[0])
+    assert inspect(Bundle.from_text(text)) == (load(Bundle.from_text(text)), [])
+    nothing, (fault,) = inspect(Bundle.from_text("class: Workflow\n  x: [", "w.cwl"))
+    assert nothing is None
+    assert fault.line == 2

@@ -14,6 +14,7 @@ from caroni.errors import DocumentError
 from caroni.execution.definition import (
     Limits,
     decode_definition,
+    inspect_definition,
     load_definition,
 )
 
@@ -160,3 +161,22 @@ LIKELY = st.from_regex(r"(name|script|inputs|timeout): [\[{a-z:\]}!&*'\"\n ]{0,3
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(DocumentError):
         load_definition(text)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    text = (
+        "name: a b\nversion: [1]\nscritp: x\ninputs:\n  n: itn\n  d: 2024-13-45\n  m: {[1]: 2}\n"
+        "timeout: soon\nscript: ' '\n"
+    )
+    read, faults = inspect_definition(text)
+    assert read is None
+    assert [fault.line for fault in faults] == [1, 2, 3, 5, 6, 7, 8, 9]
+    assert "did you mean 'script'" in faults[2].message
+    assert inspect_definition("name: a\nscript: 'true'\n") == (
+        load_definition("name: a\nscript: 'true'\n"),
+        [],
+    )
+    assert [f.message for f in inspect_definition("")[1]] == [
+        "the document is empty; a job definition begins with 'name:'"
+    ]
+    assert inspect_definition("a: [")[1][0].message.startswith("not YAML")
