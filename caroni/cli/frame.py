@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "job": ("job", "app", "An agent's job definitions."),
     "manager": ("daemons", "manager_app", "Run a manager."),
     "agent": ("daemons", "agent_app", "Run an agent."),
+    "tui": ("tui", "app", "The operator's console, on a terminal."),
     "service": ("service", "app", "Have systemd run a manager or an agent."),
     "submit": ("submit", "app", "Send a workflow to a manager, over the broker."),
     "watch": ("watch", "app", "Follow a workflow to its end."),

@@ -1,0 +1,114 @@
+"""``caroni tui``: the operator's console, on the same databases and broker as the daemons."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from caroni.cli.frame import group
+from caroni.cli.options import example
+
+if TYPE_CHECKING:
+    from caroni.config import Loaded
+
+app = group()
+
+
+@app.command(
+    epilog=example(
+        "caroni tui --demo",
+        "caroni tui --config m1",
+        "caroni tui --config m1 --config g1 --readonly",
+        "caroni tui --config g1 --screen jobs --slow",
+    )
+)
+def tui(
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--config",
+            help="The caroni.toml of a manager or an agent, or its directory; repeatable.",
+            envvar="CARONI_CONFIG",
+            show_default=False,
+        ),
+    ] = None,
+    screen: Annotated[
+        str, typer.Option(help="Start on this screen, e.g. jobs.", show_default=False, metavar="NAME")
+    ] = "",
+    readonly: Annotated[bool, typer.Option("--readonly", help="Only look; nothing can be changed.")] = False,
+    slow: Annotated[
+        bool | None,
+        typer.Option(
+            "--slow/--fast",
+            help="For a slow line: paint less often, no movement, no mouse. [default: slow over SSH]",
+            show_default=False,
+        ),
+    ] = None,
+    ascii_: Annotated[
+        bool, typer.Option("--ascii", help="Draw with ASCII only. [default: if the locale has no UTF-8]")
+    ] = False,
+    theme: Annotated[
+        str, typer.Option(help="Colours, e.g. textual-light, ansi-dark, nord.", metavar="NAME")
+    ] = "textual-dark",
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            help="Your own keys. [default: ~/.config/caroni/keys.toml if it is there]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Watch and steer managers and agents from a terminal.
+
+    Attaches to the databases of the configurations given (their daemons need not run), and listens to the
+    broker where its user may. Keys are at the bottom of each screen; ? lists them all.
+    """
+    slow_line = slow if slow is not None else bool(os.environ.get("SSH_CONNECTION"))
+    if slow_line:
+        quieten()
+    from caroni.tui.app import ConsoleApp, Settings
+    from caroni.tui.run import run, wants_ascii
+    from caroni.tui.site import Site
+
+    loaded = attached(config)
+    settings = Settings(readonly=readonly, slow=slow_line, theme=theme, start=screen, keymap=_keymap(keys))
+    console = ConsoleApp([Site(one, readonly=readonly) for one in loaded], settings)
+    code = run(console, ascii=ascii_ or wants_ascii(), mouse=not slow_line)
+    if code:
+        raise typer.Exit(code)
+
+
+def attached(config: list[Path] | None) -> list[Loaded]:
+    """The configurations that the console attaches to, each once.
+
+    Raises:
+        ConfigError: one is missing or wrong.
+    """
+    from caroni.config import load_config
+
+    found: dict[Path, Loaded] = {}
+    for given in config if config else (None,):
+        loaded = load_config(given)
+        found.setdefault(loaded.path, loaded)
+    return list(found.values())
+
+
+def quieten() -> None:
+    """What Textual reads from the environment when it is imported: fewer frames, no movement."""
+    for name, value in (
+        ("TEXTUAL_FPS", "15"),
+        ("TEXTUAL_ANIMATIONS", "none"),
+        ("TEXTUAL_SMOOTH_SCROLL", "0"),
+    ):
+        os.environ.setdefault(name, value)
+
+
+def _keymap(given: Path | None) -> Path | None:
+    from caroni.tui.keymap import default_path
+
+    path = given if given is not None else default_path()
+    return path if given is not None or path.exists() else None

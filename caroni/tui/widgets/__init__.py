@@ -1,0 +1,1 @@
+"""Widgets that paint snapshots; none of them reads or writes anything."""
