@@ -25,11 +25,11 @@ _LOOKS: dict[str, tuple[str, str, Style]] = {
     "asked": ("◔", "o", Style(color="cyan")),
     "taken": ("◑", "o", Style(color="cyan")),
     "running": ("▶", ">", Style(color="blue", bold=True)),
-    "done": ("✔", "+", Style(color="green")),
+    "done": ("✔", "v", Style(color="green")),
     "failed": ("✘", "x", Style(color="red", bold=True)),
     "paused": ("‖", "=", Style(color="yellow")),
     "held": ("◆", "!", Style(color="yellow", bold=True)),
-    "ended": ("⊘", "-", Style(color="magenta")),
+    "ended": ("⊘", "/", Style(color="magenta")),
     "warning": ("▲", "!", Style(color="yellow")),
     "unknown": ("?", "?", Style(dim=True)),
 }
@@ -127,7 +127,7 @@ def bar(done: float, width: int) -> str:
 #: What is drawn with other signs where only ASCII is wanted.
 _TWINS = str.maketrans(
     "›‹●…│─↵▌·—✔✘▶◀○▲▼‖◆⊘◔◑█░▓↑↓←→├┤",
-    "><*~|-<|--+x><.!v=!-oo#.#^v<>||",
+    "><*~|-<|--vx><.!v=!/oo#.#^v<>||",
 )
 
 
