@@ -1,0 +1,104 @@
+"""What every screen has: crumbs, trouble, keys, help, going elsewhere, and refusals with their reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from caroni.errors import ConfigError
+from caroni.tui import keymap
+from tests.tui.harness import make_site, press, sees, shown, text, until
+
+
+async def test_header_says_whose_data_it_is(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="health", readonly=True) as pilot:
+        screen = await sees(pilot, "database")
+        head = screen.splitlines()[0]
+        assert "caroni › health" in head
+        assert "manager m1" in head
+        assert "READ-ONLY" in head
+
+
+async def test_help_lists_keys_and_runs_one(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="health") as pilot:
+        await sees(pilot, "database")
+        await press(pilot, "question_mark")
+        await sees(pilot, "Keys that work here", "Hold the picture still")
+        table = pilot.app.screen.query_one("LineTable")
+        row = next(n for n, line in enumerate(table.lines) if "Hold the picture" in str(line.cells))  # type: ignore[attr-defined]
+        await press(pilot, *["down"] * row, "enter")
+        await until(pilot, lambda: "FROZEN" in text(pilot))
+
+
+async def test_goes_to_a_screen_by_name(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "agent", "g1")
+    async with shown(site, start="health") as pilot:
+        await sees(pilot, "database")
+        await press(pilot, "at")
+        await sees(pilot, "caroni › health › log", "Nothing has been done")
+        await press(pilot, "colon", *"heal", "enter")
+        head = (await sees(pilot, "database")).splitlines()[0]
+        assert "caroni › health" in head
+        assert "log" not in head
+
+
+async def test_screens_of_the_other_role_say_what_is_missing(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "agent", "g1")
+    async with shown(site, start="health", size=(100, 24)) as pilot:
+        await sees(pilot, "database")
+        await press(pilot, "1")
+        await sees(pilot, "workflows are a matter of the manager")
+
+
+async def test_database_away_is_told_with_a_countdown_and_the_age(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="quarantine", size=(120, 30)) as pilot:
+        await sees(pilot, "quarantine")
+        database = site.loaded.directory / "caroni.db"
+        os.rename(database, database.with_suffix(".away"))
+        await sees(pilot, "again in")
+        assert re.search(r"what you see is \d+ s old", text(pilot))
+        os.rename(database.with_suffix(".away"), database)
+        await press(pilot, "ctrl+r")
+        await until(pilot, lambda: "again in" not in text(pilot), 15)
+
+
+async def test_too_small_a_terminal_is_told(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="health", size=(50, 12)) as pilot:
+        await sees(pilot, "60 columns and 15 rows")
+        await pilot.resize_terminal(80, 24)
+        await sees(pilot, "database")
+
+
+def test_keymap_names_keys_that_no_terminal_delivers(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text('[keys]\n"jobs.kill" = "ctrl+h"\n')
+    with pytest.raises(ConfigError, match="arrives as backspace"):
+        keymap.load(path)
+    path.write_text('[keys]\n"screen.find" = "f7"\n')
+    assert keymap.load(path) == {"screen.find": "f7"}
+
+
+@pytest.mark.parametrize("content", ["keys = 3", "[other]\na=1", "[keys]\na = 1", "[keys", "\udcff"])
+def test_a_wrong_keymap_is_one_line(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError) as told:
+        keymap.load(path)
+    assert "\n" not in str(told.value)
+
+
+async def test_the_users_keys_replace_ours(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    keys = tmp_path / "keys.toml"
+    keys.write_text('[keys]\n"screen.freeze" = "f7"\n')
+    async with shown(site, start="health", keymap=keys) as pilot:
+        await sees(pilot, "database")
+        await press(pilot, "f7")
+        await until(pilot, lambda: "FROZEN" in text(pilot))
