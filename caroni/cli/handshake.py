@@ -10,23 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from caroni.cli import output
-from caroni.core.messages import (
-    AgentPresence,
-    JobAccepted,
-    JobDataAvailable,
-    JobFulfillmentDecline,
-    JobFulfillmentOffer,
-    JobFulfillmentOfferReject,
-    JobFulfillmentRequest,
-    JobKill,
-    JobStatusUpdate,
-    Message,
-    WorkFlowCreate,
-    WorkFlowCreated,
-    WorkFlowRejected,
-    WorkFlowStatusUpdate,
-)
 from caroni.core.rows import Request, Step
+from caroni.services.messagewords import brief, details
 from caroni.text import safe_line
 
 if TYPE_CHECKING:
@@ -140,7 +125,7 @@ class Handshake:
         parts = Text(no_wrap=True, overflow="ellipsis")
         parts.append(at if wide else at[3:8], style="dim")
         parts.append(f"  {who}  " if wide else f" {who} ")
-        parts.append(name if wide else _brief(one.message).ljust(16), style=colour)
+        parts.append(name if wide else brief(one.message).ljust(16), style=colour)
         parts.append(f"  {step}  " if wide else f" {step} ", style="bold")
         parts.append(told if wide else told[:14].ljust(14))
         parts.append(f"  {ok}" if wide else f" {ok}", style="green" if one.signature == "ok" else "bold red")
@@ -149,44 +134,3 @@ class Handshake:
 
 def _short(uri: str) -> str:
     return uri.rpartition("/")[2][:12]
-
-
-def _brief(name: str) -> str:
-    """A message's name for a narrow terminal."""
-    return name.replace("JobFulfillment", "").replace("WorkFlow", "Flow").replace("Job", "")
-
-
-def details(message: Message) -> str:
-    """What matters of a message, in a few words."""
-    match message:
-        case JobFulfillmentRequest():
-            again = f", attempt {message.attempt}" if message.attempt > 1 else ""
-            return f"round {message.round}{again}"
-        case JobFulfillmentOffer():
-            return f"for {message.ttl // 1_000_000} s"
-        case JobFulfillmentOfferReject():
-            return message.reject_message
-        case JobFulfillmentDecline():
-            return f"{message.reason.name.lower()} {message.decline_message}".strip()
-        case JobAccepted():
-            return f"job {message.job_uuid.hex()[:8]}"
-        case JobDataAvailable():
-            return ", ".join(f"{name}={value}" for name, value in message.parameters.items())
-        case JobStatusUpdate():
-            code = f" exit {message.exit_code}" if message.exit_code else ""
-            info = f" {message.status_info}" if message.status_info and not code else ""
-            return f"{message.job_status.name.lower()}{code}{info}"
-        case JobKill():
-            return message.kill_info
-        case AgentPresence():
-            return f"{message.state.name.lower()}, {len(message.job_types)} job types"
-        case WorkFlowCreate():
-            return message.template_name
-        case WorkFlowCreated():
-            return f"workflow {message.workflow_uuid.hex()[:8]}"
-        case WorkFlowRejected():
-            return message.reason
-        case WorkFlowStatusUpdate():
-            return message.workflows[0].state if message.workflows else message.error
-        case _:
-            return ""

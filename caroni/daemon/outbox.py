@@ -67,7 +67,7 @@ def ledger_item(
         request_uuid=getattr(message, "request_uuid", b""),
         offer_uuid=getattr(message, "offer_uuid", b""),
         job_uuid=getattr(message, "job_uuid", b""),
-        workflow_uuid=workflow_uuid,
+        workflow_uuid=workflow_uuid or getattr(message, "workflow_uuid", b""),
         step_index=step_index,
     )
 
@@ -418,7 +418,7 @@ class Outbox:
                     continue  # written in lab mode, which is over: there is no way to them any more
                 row = sealed_for_base(row, unit)
             elif row.sealed is None:
-                items = (LedgerItem(type=row.type, conversation_id=row.conversation_id),)
+                items = _items(row)
                 end = MAX_LIFETIME if row.type == "Bundle" else lifetime(row.type)
                 payload = Payload(type_url=row.payload_type, value=row.payload, lifetime=end)
                 row = self._seal(row, payload, unit, items)
@@ -457,14 +457,25 @@ def _waits(next_try: int, now: int) -> bool:
     return now < next_try <= now + RETRY_CAP
 
 
+def _contents(row: OutboxRow) -> list[tuple[Message, bytes]]:
+    """The messages in an envelope, each with its conversation."""
+    if row.type == "Bundle":
+        return [(decode(part.type_url, part.value), part.conversation_id) for part in unpack(row.payload)]
+    return [(decode(row.payload_type, row.payload), row.conversation_id)]
+
+
 def _requests(row: OutboxRow) -> tuple[bytes, ...]:
     """The calls for proposals in an envelope."""
-    if row.type == "Bundle":
-        contents = [(part.type_url, part.value) for part in unpack(row.payload)]
-    else:
-        contents = [(row.payload_type, row.payload)]
-    messages = [decode(type_url, value) for type_url, value in contents]
-    return tuple(m.request_uuid for m in messages if isinstance(m, JobFulfillmentRequest))
+    return tuple(m.request_uuid for m, _ in _contents(row) if isinstance(m, JobFulfillmentRequest))
+
+
+def _items(row: OutboxRow) -> tuple[LedgerItem, ...]:
+    """What the ledger says of an envelope that was written while the broker was away."""
+    try:
+        contents = _contents(row)
+    except MessageRejected:  # another version wrote it
+        return (LedgerItem(type=row.type, conversation_id=row.conversation_id),)
+    return tuple(ledger_item(message, conversation, b"", None) for message, conversation in contents)
 
 
 def _best_effort(peer: str) -> bool:

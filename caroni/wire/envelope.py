@@ -160,7 +160,7 @@ class Opener:
         presented = self.store.parse(key, text, now) if known is None else known.presented
         if len(signed_header) > MAX_HEADER:
             raise MessageRejected("E_HEADER", "header is larger than 4 KiB")
-        raw = _signature_bytes(signature.payload_signature)
+        raw = signature_bytes(signature.payload_signature)
         if not presented.verify(raw, pre_authentication_encoding(HEADER_TYPE, signed_header)):
             raise MessageRejected("E_SIG", "signature does not fit")
         try:
@@ -387,7 +387,12 @@ class Opener:
 _STALE: Final = "no new work while the sender's revocation list is this old"
 
 
-def _signature_bytes(text: str) -> bytes:
+def signature_bytes(text: str) -> bytes:
+    """The bytes of a signature from its one spelling.
+
+    Raises:
+        MessageRejected: ``E_SIG``.
+    """
     try:
         raw = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
