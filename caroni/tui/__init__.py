@@ -9,6 +9,7 @@ Rules kept here:
 4. Every word of a peer, a job or a document is made safe where it is painted.
 5. A state is a glyph and a word; colour only repeats what they say.
 
-This package imports neither the daemons nor the libraries of database and broker. Its sites use the store
-through ``caroni.services``, and the composition root (``caroni.cli.tui``) hands in what listens to the broker.
+This package imports neither the daemons nor the libraries of database and broker. Its sites use the
+store through ``caroni.services``; what listens to the broker is handed in by ``caroni.cli.tui``, the
+composition root.
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
+from rich.traceback import Traceback
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
@@ -222,6 +225,19 @@ class ConsoleApp(Acting, App[None]):
             return
         await super().action_act(id)
 
+    def _fatal_error(self) -> None:
+        """A crash is one line for the operator; ``CARONI_DEBUG=1`` shows where, without anybody's values."""
+        self.bell()
+        error = sys.exc_info()[1] or self._exception
+        debug = os.environ.get("CARONI_DEBUG", "") not in ("", "0")
+        if debug and error is not None:
+            told: Any = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=False)
+        else:
+            what = safe_line(f"{type(error).__name__}: {error}", 500)
+            told = f"caroni: internal error: {what} (CARONI_DEBUG=1 shows where; please report it)"
+        self._exit_renderables.append(told)
+        self._close_messages_no_wait()
+
     def do_help(self) -> None:
         """The keys."""
         from caroni.tui.screens.help import HelpScreen
@@ -263,7 +279,7 @@ class ConsoleApp(Acting, App[None]):
         for place in PLACES:
             if self.site_for(place) is not None:
                 yield SystemCommand(f"Go to {place.name}", place.about, lambda place=place: self.go(place))
-        for node, _, act in reachable(screen):
+        for node, _, act, _ in reachable(screen):
             if (
                 act is None
                 or act.id.startswith(("app.go-", "table.", "lines."))

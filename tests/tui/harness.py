@@ -26,7 +26,7 @@ _made: dict[tuple[str, str], Path] = {}
 
 
 async def make_site(directory: Path, role: str, name: str, *, readonly: bool = False) -> Site:
-    """A daemon's directory as ``caroni init`` makes it, attached; made once a process and role, then copied."""
+    """A daemon's directory as ``caroni init`` makes it, attached; made once, then copied."""
     key = (role, name)
     if key not in _made or not _made[key].exists():
         first = directory / f".first-{role}-{name}"
@@ -68,7 +68,7 @@ async def shown(
 ) -> AsyncIterator[Pilot[None]]:
     """A console on these sites, with its first screen painted."""
     app = ConsoleApp(sites, Settings(readonly=readonly, start=start, **settings), tap=tap, clock=clock)
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
         yield pilot
 
@@ -89,7 +89,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: fl
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s; the screen:\n{text(pilot)}"
         await pilot.pause()
-        await asyncio.sleep(0.02)  # noqa: ASYNC110 - what is waited for is on a screen, which tells nobody
+        await asyncio.sleep(0.02)  # what is waited for is on a screen, which tells nobody
     await pilot.pause()
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
+from textual.app import ComposeResult
 
 from caroni.errors import ConfigError
 from caroni.tui import keymap
+from caroni.tui.app import ConsoleApp
+from caroni.tui.screens.base import ConsoleScreen
+from caroni.tui.widgets.lines import Lines
 from tests.tui.harness import make_site, press, sees, shown, text, until
 
 
@@ -28,7 +33,7 @@ async def test_help_lists_keys_and_runs_one(tmp_path: Path) -> None:
     async with shown(site, start="health") as pilot:
         await sees(pilot, "database")
         await press(pilot, "question_mark")
-        await sees(pilot, "Keys that work here", "Hold the picture still")
+        await sees(pilot, "Keys that work here", "One row down")
         table = pilot.app.screen.query_one("LineTable")
         row = next(n for n, line in enumerate(table.lines) if "Hold the picture" in str(line.cells))  # type: ignore[attr-defined]
         await press(pilot, *["down"] * row, "enter")
@@ -52,16 +57,32 @@ async def test_screens_of_the_other_role_say_what_is_missing(tmp_path: Path) -> 
     async with shown(site, start="health", size=(100, 24)) as pilot:
         await sees(pilot, "database")
         await press(pilot, "1")
-        await sees(pilot, "workflows are a matter of the manager")
+        await sees(pilot, "workflows are a matter")
+
+
+class Counting(ConsoleScreen):
+    """Reads one number."""
+
+    NAME = "counting"
+
+    def body(self) -> ComposeResult:
+        yield Lines(classes="main")
+
+    async def fetch(self) -> int:
+        return await self.site.read(lambda store: store.count_outbox())
+
+    def paint(self, snapshot: int) -> None:
+        self.query_one(Lines).set_lines([f"{snapshot} envelopes"])
 
 
 async def test_database_away_is_told_with_a_countdown_and_the_age(tmp_path: Path) -> None:
     site = await make_site(tmp_path, "manager", "m1")
-    async with shown(site, start="quarantine", size=(120, 30)) as pilot:
-        await sees(pilot, "quarantine")
+    async with shown(site, start="health", size=(120, 30)) as pilot:
+        cast("ConsoleApp", pilot.app).open(Counting(site))
+        await sees(pilot, "0 envelopes")
         database = site.loaded.directory / "caroni.db"
         os.rename(database, database.with_suffix(".away"))
-        await sees(pilot, "again in")
+        await sees(pilot, "again in", "0 envelopes")
         assert re.search(r"what you see is \d+ s old", text(pilot))
         os.rename(database.with_suffix(".away"), database)
         await press(pilot, "ctrl+r")

@@ -6,9 +6,7 @@ import inspect
 from typing import ClassVar, cast
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
-from textual.dom import DOMNode
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
@@ -28,9 +26,7 @@ class HelpScreen(Acting, ModalScreen[None]):
     def __init__(self, of: Screen[object]) -> None:
         super().__init__(classes="-dialogue")
         # what works is asked while the other screen is still on top
-        self._keys: dict[str, tuple[DOMNode, Binding, Act | None]] = {
-            binding.action: (node, binding, act) for node, binding, act in reachable(of)
-        }
+        self._keys = {found.binding.action: found for found in reachable(of)}
 
     def compose(self) -> ComposeResult:
         with Vertical(id="dialogue", classes="-wide-dialogue"):
@@ -42,18 +38,18 @@ class HelpScreen(Acting, ModalScreen[None]):
     def on_mount(self) -> None:
         """List them."""
         lines = []
-        for action, (node, binding, act) in self._keys.items():
+        for action, (node, binding, act, keys) in self._keys.items():
             refusal = node.refusal(act) if act is not None and isinstance(node, Acting) else ""
             what = act.sentence if act is not None else binding.tooltip or binding.description
             if what:
-                cells = (key_name(self.host, binding), what, refusal)
+                cells = (" ".join(key_name(self.host, key) for key in keys), what, refusal)
                 lines.append(Line(action, cells, dim=bool(refusal)))
         self.query_one(LineTable).set_rows(lines)
 
     async def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
         """Close, then run it where it belongs."""
         event.stop()
-        node, _, act = self._keys[cast("str", event.key)]
+        node, _, act, _ = self._keys[cast("str", event.key)]
         host = self.host
         action = cast("str", event.key)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -144,16 +143,28 @@ class TooSmall(Static):
         super().__init__("This terminal is too small: 60 columns and 15 rows are needed.", markup=False)
 
 
-def reachable(screen: DOMNode) -> Iterator[tuple[DOMNode, Binding, Act | None]]:
-    """The keys that work now: whose they are, the binding, and the act if it is one of ours."""
-    bindings = cast("ConsoleScreen", screen).active_bindings
-    told: set[str] = set()
-    for active in bindings.values():
+class Reachable(NamedTuple):
+    """What keys do now: whose it is, a binding, the act if it is one of ours, and all keys that do it."""
+
+    node: DOMNode
+    binding: Binding
+    act: Act | None
+    keys: list[Binding]
+
+
+def reachable(screen: DOMNode) -> list[Reachable]:
+    """What works now, of the focused widget first, then of the screen, then of everywhere."""
+    found: dict[str, Reachable] = {}
+    for active in cast("ConsoleScreen", screen).active_bindings.values():
         binding = active.binding
-        if binding.system or binding.action in told:
+        if binding.system:
             continue
-        told.add(binding.action)
-        yield active.node, binding, REGISTRY.get(binding.id or "")
+        if binding.action in found:
+            found[binding.action].keys.append(binding)
+        else:
+            act = REGISTRY.get(binding.id or "")
+            found[binding.action] = Reachable(active.node, binding, act, [binding])
+    return list(found.values())
 
 
 def key_name(app: ConsoleApp, binding: Binding) -> str:
@@ -175,7 +186,7 @@ class Foot(_Line):
         last = [seg(" ?", BOLD), seg(" all keys")]
         room = self.size.width - sum(s.cell_length for s in last)
         most = 6 if self.size.width < 100 else 14
-        for node, binding, act in reachable(self.screen):
+        for node, binding, act, _ in reachable(self.screen):
             if act is None or not act.show or not binding.show or most == 0:
                 continue
             refused = isinstance(node, Acting) and bool(node.refusal(act))
