@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 #: messages of one bundle that become entries
 MAX_PARTS = 500
+
+TapState = Literal["live", "away", "not permitted", "closed"]
+LIVE: Final = "live"
+AWAY: Final = "away"
+NOT_PERMITTED: Final = "not permitted"
+CLOSED: Final = "closed"
 
 
 class Tapped(msgspec.Struct, frozen=True, kw_only=True):

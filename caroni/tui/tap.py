@@ -1,52 +1,49 @@
-"""What the console needs of somebody who listens to the broker; made by the composition root."""
+"""What the console needs of a tap: messages as they pass the broker, raw, and whether they still do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
+from caroni.services.tapping import AWAY, CLOSED, LIVE, NOT_PERMITTED, Tapped, TapState
 
-
-class Tapped(msgspec.Struct, frozen=True, kw_only=True):
-    """One envelope as it passed. ``at`` is wall microseconds."""
-
-    at: int
-    routing_key: str
-    body: bytes
+__all__ = ["AWAY", "CLOSED", "LIVE", "NOT_PERMITTED", "Tap", "TapState", "Tapped"]
 
 
 class Tap(Protocol):
-    """Listens to the exchange, or says why not."""
+    """A look at the exchange; ``caroni.daemon.bus`` has one for each broker.
+
+    It is opened while somebody looks and closed after: as long as it is open, a sender is not told that a
+    recipient has no queue. It may be started again after it was closed.
+    """
 
     @property
-    def state(self) -> str:
-        """``live``, ``away`` (it is tried again) or ``refused`` (the broker user may not read)."""
+    def state(self) -> TapState:
+        """``live``; ``away`` (tried again); ``not permitted`` (the ledger is all there is); ``closed``."""
         ...
 
     @property
     def reason(self) -> str:
-        """Why it is not live; empty if it is."""
+        """Why it is not live, in words; empty while it is."""
         ...
 
     @property
     def received(self) -> int:
-        """Envelopes that came, all of them."""
+        """Messages since it was made."""
         ...
 
     @property
     def dropped(self) -> int:
-        """Envelopes that came and were not kept, because nobody had taken them in time."""
+        """Of those, how many were dropped since nobody drained them in time."""
         ...
 
     async def start(self) -> None:
-        """Connect and listen, in the background; returns at once."""
+        """Begin to connect; returns at once, and goes on for ever."""
         ...
 
-    def drain(self, limit: int) -> Sequence[Tapped]:
-        """Take what has come, oldest first."""
+    def drain(self, limit: int = 2000) -> list[Tapped]:
+        """The oldest messages that have not been drained, at most ``limit``."""
         ...
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; what was not drained is gone."""
         ...
