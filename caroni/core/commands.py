@@ -16,6 +16,28 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 # --- to a manager ----------------------------------------------------------------------------------
 
 
+class SubmitWorkflow(Command, frozen=True, kw_only=True, tag="submit"):
+    """Begin a workflow on behalf of this manager's own operator. ``inputs`` are JSON texts by name."""
+
+    template: str
+    #: of the template; 0 means the newest
+    revision: int = 0
+    #: for people; the template's if empty
+    name: str = ""
+    inputs: dict[str, str] = {}
+    kill_on_failure: bool = False
+    reserve_all: bool = False
+
+
+class RequestLog(Command, frozen=True, kw_only=True, tag="request-log"):
+    """Ask a job's agent for the last ``max_bytes`` of one of its streams (0: as many as it sends at once)."""
+
+    peer: str
+    job_uuid: bytes
+    stream: str = "stderr"
+    max_bytes: int = 0
+
+
 class CancelWorkflow(Command, frozen=True, kw_only=True, tag="cancel"):
     """Stop a workflow, or (with ``steps``) let only these steps fail."""
 
@@ -113,5 +135,15 @@ class Prune(Command, frozen=True, kw_only=True, tag="prune"):
 
 
 DaemonCommand = ReplayQuarantined | DropQuarantined
-ManagerCommand = CancelWorkflow | PauseWorkflow | ResumeWorkflow | RetrySteps | KillJob | PauseJob | ResumeJob
+ManagerCommand = (
+    SubmitWorkflow
+    | CancelWorkflow
+    | PauseWorkflow
+    | ResumeWorkflow
+    | RetrySteps
+    | KillJob
+    | PauseJob
+    | ResumeJob
+    | RequestLog
+)
 AgentCommand = KillJob | PauseJob | ResumeJob | Drain | Undrain | GoOffline | GoOnline

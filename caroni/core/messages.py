@@ -246,7 +246,10 @@ class JobResume(Message, frozen=True, kw_only=True):
 
 
 class JobLogRequest(Message, frozen=True, kw_only=True):
-    """Manager to agent: the last ``max_bytes`` of a stream, where policy allows it."""
+    """Manager to agent: ``max_bytes`` of a stream, where policy allows it.
+
+    From ``offset`` on; 0 asks for its end.
+    """
 
     job_uuid: bytes
     stream: str = "stderr"
@@ -255,7 +258,10 @@ class JobLogRequest(Message, frozen=True, kw_only=True):
 
 
 class JobLogChunk(Message, frozen=True, kw_only=True):
-    """Agent to manager: a part of a job's stdout or stderr; transient, not in the ledger."""
+    """Agent to manager: a part of a job's stdout or stderr; transient, not in the ledger.
+
+    ``end``: the job has ended and nothing follows. With ``refusal`` there is no part, but why not.
+    """
 
     job_uuid: bytes
     stream: str = "stderr"
@@ -263,6 +269,7 @@ class JobLogChunk(Message, frozen=True, kw_only=True):
     data: bytes = b""
     total_bytes: int = 0
     end: bool = False
+    refusal: str = ""
 
 
 class AgentPresence(Message, frozen=True, kw_only=True):

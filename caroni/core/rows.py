@@ -266,6 +266,35 @@ class JobOutput(Row, frozen=True, kw_only=True):
         return (self.agent, self.job_uuid, self.name)
 
 
+class JobLog(Row, frozen=True, kw_only=True):
+    """The end of a job's stdout or stderr as its agent has sent it, because an operator wanted to look.
+
+    A question without an answer has ``answered_at < asked_at``; a refused one keeps what was there before.
+    """
+
+    KEY = ("agent", "job_uuid", "stream")
+    agent: str
+    job_uuid: bytes
+    stream: str
+    asked_at: int = 0
+    answered_at: int = 0
+    #: why the agent did not send it, in its own words
+    refusal: str = ""
+    #: when ``data`` came, 0 = never
+    at: int = 0
+    #: where ``data`` begins in the stream, and how long the stream was, bytes
+    offset: int = 0
+    total: int = 0
+    #: the job has ended and nothing follows
+    end: bool = False
+    #: the bytes, each as the character of its number (Latin-1)
+    data: str = ""
+
+    @property
+    def key(self) -> tuple[str, bytes, str]:
+        return (self.agent, self.job_uuid, self.stream)
+
+
 class Flow(Row, frozen=True, kw_only=True):
     """A value of the workflow: an input (no producer) or the winner's output. Write-once."""
 
@@ -423,5 +452,16 @@ class AgentOutput(Row, frozen=True, kw_only=True):
 
 
 #: Rows of each role, in an order in which they may be written and read.
-MANAGER_ROWS: tuple[type[Row], ...] = (Peer, Workflow, Step, Request, Offer, Job, JobOutput, Flow, Orphan)
+MANAGER_ROWS: tuple[type[Row], ...] = (
+    Peer,
+    Workflow,
+    Step,
+    Request,
+    Offer,
+    Job,
+    JobOutput,
+    JobLog,
+    Flow,
+    Orphan,
+)
 AGENT_ROWS: tuple[type[Row], ...] = (Peer, Availability, AgentOffer, AgentJob, AgentInput, AgentOutput)

@@ -50,7 +50,15 @@ from caroni.daemon.ports import Clock
 from caroni.daemon.role import Need, Say, decode_command, log_event, quarantine_broken, readable
 from caroni.errors import CaroniError
 from caroni.execution.definition import JobDefinition, decode_definition
-from caroni.execution.executor import Executor, JobOutcome, JobSpec, KeepsFiles, SpooledJob
+from caroni.execution.executor import (
+    Executor,
+    JobOutcome,
+    JobSpec,
+    KeepsFiles,
+    SpooledJob,
+    Stream,
+    StreamPart,
+)
 from caroni.model.store import Store
 from caroni.model.unit import Unit
 from caroni.plugins.hookspecs import AgentLoad, Decline, OfferDecision
@@ -66,6 +74,8 @@ _COMMANDS: msgspec.json.Decoder[Any] = msgspec.json.Decoder(AgentCommand)
 PRESENCES = 1 << 20
 #: the most of a log that one message carries, bytes
 LOG_CHUNK = 64 * 1024
+#: work beside the engine; a flood of questions for logs beyond it is not answered
+MAX_TASKS = 500
 #: revisions of job definitions kept in memory beside the active ones
 SPARE_DEFINITIONS = 200
 
@@ -209,6 +219,9 @@ class AgentRole:
                 opinion = await self._plugins.decide_offer(m, definition, self._load_for(sender))
                 self._opinions[sender, m.request_uuid] = opinion
 
+    async def prepare_commands(self, commands: Sequence[str]) -> None:
+        pass
+
     def draft(self, now: int, dice: Dice) -> AgentDraft:
         return AgentDraft(self._state, now, dice)
 
@@ -222,6 +235,9 @@ class AgentRole:
 
     def needs(self, sender: str, message: Message) -> list[Need]:
         return routes.needs(self._state, sender, message)
+
+    def command_needs(self, args: str) -> list[Need]:
+        return []
 
     def contact(self, draft: Draft, origin: Origin, sequence: int) -> None:
         routes.contact(cast("AgentDraft", draft), origin, sequence)
@@ -371,8 +387,9 @@ class AgentRole:
                     starts = []
                 if isinstance(action, SignalJob):
                     await self._attempt(self._signal(action))
-                elif isinstance(action, SendLog) and self._log_tail:
-                    self._spawn(self._send_log(action))
+                elif isinstance(action, SendLog):
+                    if len(self._tasks) < MAX_TASKS:  # whoever is not answered asks again
+                        self._spawn(self._send_log(action))
                 elif isinstance(action, Announce):
                     self._on_announce()
                 # ForgetJob: the files stay for their retention; ``sweep`` removes them
@@ -410,7 +427,7 @@ class AgentRole:
             if job is None:
                 continue
             try:
-                definition = await self._definition(job)
+                definition = await self._definition(job.job_type, job.definition_revision)
                 executor = definition.executor
                 if executor not in self._executors:
                     raise StagingFailed(f"there is no executor {executor!r} here")
@@ -443,9 +460,9 @@ class AgentRole:
                 values[name] = row.value
         return values
 
-    async def _definition(self, job: AgentJob) -> JobDefinition:
-        """The revision that the job was accepted with, whatever is active now."""
-        key = (job.job_type, job.definition_revision)
+    async def _definition(self, name: str, revision: int) -> JobDefinition:
+        """The revision that a job was accepted with, whatever is active now."""
+        key = (name, revision)
         definition = self._definitions.get(key)
         if definition is None:
             row = await self._store.job_definition(*key)
@@ -480,31 +497,45 @@ class AgentRole:
         job = self._state.get(AgentJob, action.key)
         if job is None:
             return
-        definition = await self._definition(job)
+        definition = await self._definition(job.job_type, job.definition_revision)
         executor = self._executors.get(definition.executor)
         if executor is not None:
             await executor.signal(job.job_uuid, action.kind.value)
 
     async def _send_log(self, action: SendLog) -> None:
-        job = self._state.get(AgentJob, action.key)
-        if job is None or action.stream not in ("stdout", "stderr"):
-            return
-        executor = self._executors[(await self._definition(job)).executor]
-        part = await executor.tail(
-            job.job_uuid,
-            "stdout" if action.stream == "stdout" else "stderr",
-            action.offset,
-            min(action.max_bytes or LOG_CHUNK, LOG_CHUNK),
-        )
+        part, refusal = await self._log_part(action)
         chunk = JobLogChunk(
-            job_uuid=job.job_uuid,
+            job_uuid=action.key[1],
             stream=action.stream,
             offset=part.offset,
             data=part.data,
             total_bytes=part.total,
             end=part.end,
+            refusal=refusal,
         )
-        await self._say(action.to, chunk, job.request_uuid)
+        await self._say(action.to, chunk, action.request_uuid)
+
+    async def _log_part(self, action: SendLog) -> tuple[StreamPart, str]:
+        """A part of a job's stream, or an empty one and why."""
+        nothing = StreamPart(offset=0, data=b"", total=0, end=False)
+        if not self._log_tail:
+            return nothing, "this agent lets no manager read logs (its setting agent.log_tail)"
+        if not action.job_type:
+            return nothing, "this agent does not know the job"
+        stream: Stream = "stdout" if action.stream == "stdout" else "stderr"
+        if stream != action.stream:
+            return nothing, "a job has stdout and stderr"
+        n = min(action.max_bytes or LOG_CHUNK, LOG_CHUNK)
+        try:
+            definition = await self._definition(action.job_type, action.definition_revision)
+            executor = self._executors[definition.executor]
+            part = await executor.tail(action.key[1], stream, action.offset or -n, n)
+        except (StagingFailed, KeyError, OSError) as error:
+            log.warning("log not sent", job=action.key[1].hex(), stream=stream, error=str(error))
+            return nothing, "the log cannot be read there: see the agent's own log"
+        if action.ended and action.wrote and not part.total:
+            return nothing, "the job's files are gone there"
+        return msgspec.structs.replace(part, end=part.end and action.ended), ""
 
     # --- what executors tell -----------------------------------------------------------------
 

@@ -194,7 +194,7 @@ class Engine:
         try:
             opened = await self._open(taken, unit)
             work = await self._take_up(taken, unit)
-            await self._load([*opened, *work.opened])
+            await self._load([*opened, *work.opened], taken)
             seen = self._decide(draft, [*opened, *work.opened], taken, unit, work)
             work.end(unit)
 
@@ -277,8 +277,9 @@ class Engine:
         self._arrived.extend(intake.shown)
         return intake.opened
 
-    async def _load(self, opened: list[tuple[Delivery, Opened]]) -> None:
+    async def _load(self, opened: list[tuple[Delivery, Opened]], taken: _Taken) -> None:
         """Bring in the rows that these decisions read and that memory does not have."""
+        commands = [c.args for c in taken.local if isinstance(c, Commanded) and c.kind not in KINDS]
         keys: dict[tuple[type[Row], Hashable], None] = {}
         messages: list[tuple[str, Message]] = []
         for _, one in opened:
@@ -287,6 +288,9 @@ class Engine:
                     messages.append((one.sender, item.message))
                     for need in self.role.needs(one.sender, item.message):
                         keys[need] = None
+        for args in commands:
+            for need in self.role.command_needs(args):
+                keys[need] = None
         if keys:
             state = self.role.state
             rows = await self._store.load_slice(list(keys))
@@ -295,6 +299,8 @@ class Engine:
             state.load(new)
         if messages:
             await self.role.prepare(messages)
+        if commands:
+            await self.role.prepare_commands(commands)
 
     async def _take_up(self, taken: _Taken, unit: Unit) -> Replaying:
         """What an operator wants tried again or dropped."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 import msgspec
 import structlog
 
-from caroni.core.commands import ManagerCommand
+from caroni.core.commands import ManagerCommand, SubmitWorkflow
 from caroni.core.draft import Action, Dice, Draft, Event, Origin
 from caroni.core.manager import routes
 from caroni.core.manager.state import (
@@ -51,6 +51,14 @@ class WorkflowFailed(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
+def _decoded(args: str) -> ManagerCommand | None:
+    """A command; None for what cannot be read, of which the operator hears when it is carried out."""
+    try:
+        return cast("ManagerCommand", _COMMANDS.decode(args))
+    except msgspec.MsgspecError:
+        return None
+
+
 class ManagerRole:
     """See :class:`caroni.daemon.role.Role`."""
 
@@ -63,7 +71,9 @@ class ManagerRole:
         policy: ManagerPolicy,
         plugins: Plugins,
         say: Say,
+        uri: str = "",
     ) -> None:
+        self._uri = uri
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -76,7 +86,7 @@ class ManagerRole:
         self._answering = asyncio.Semaphore(4)
         self._dirty: dict[bytes, str] = {}
         self._pusher: asyncio.Task[None] | None = None
-        self._state = ManagerState(settings, self._policy, clock.now())
+        self._state = self._new_state()
 
     @property
     def state(self) -> ManagerState:
@@ -84,10 +94,15 @@ class ManagerRole:
 
     # --- memory ------------------------------------------------------------------------------
 
+    def _new_state(self) -> ManagerState:
+        state = ManagerState(self._settings, self._policy, self._clock.now())
+        state.uri = self._uri
+        return state
+
     async def load(self) -> None:
         live = await self._store.load_live_manager()
         await quarantine_broken(self._store, "workflow", live.broken, self._clock.now())
-        state = ManagerState(self._settings, self._policy, self._clock.now())
+        state = self._new_state()
         state.plans = self._state.plans
         facts = await self._store.settings()
         state.hold_until = int(facts.get("hold_until") or 0)
@@ -110,6 +125,19 @@ class ManagerRole:
         names = {m.template_name for _, m in messages if isinstance(m, WorkFlowCreate)}
         for name in names:
             await self._load_newest(name)
+        await self._load_missing_plans()
+        if self._settings.offer_window and self._plugins.asks("rank_offer"):
+            await self._ask_ranks(messages)
+
+    async def prepare_commands(self, commands: Sequence[str]) -> None:
+        for args in commands:
+            command = _decoded(args)
+            if isinstance(command, SubmitWorkflow):
+                await self._load_newest(command.template)
+                await self._load_revision(command.template, command.revision)
+        await self._load_missing_plans()
+
+    async def _load_missing_plans(self) -> None:
         state = self._state
         missing = [
             row
@@ -118,8 +146,6 @@ class ManagerRole:
         ]
         if missing and await self._load_plans(state, missing):
             raise CaroniError("a message is about a workflow whose template is gone")
-        if self._settings.offer_window and self._plugins.asks("rank_offer"):
-            await self._ask_ranks(messages)
 
     async def _load_newest(self, name: str) -> None:
         row = await self._store.template(name)
@@ -130,6 +156,14 @@ class ManagerRole:
         if (name, row.revision) not in state.plans:
             state.plans[name, row.revision] = await asyncio.to_thread(plan_from_json, row.plan)
         state.revisions[name] = row.revision
+
+    async def _load_revision(self, name: str, revision: int) -> None:
+        plans = self._state.plans
+        if not revision or (name, revision) in plans:
+            return
+        row = await self._store.template(name, revision)
+        if row is not None:
+            plans[name, revision] = await asyncio.to_thread(plan_from_json, row.plan)
 
     async def _load_plans(self, state: ManagerState, workflows: Sequence[Workflow]) -> set[bytes]:
         """Fetch the plans that these workflows pin; gives those whose plan is gone (left alone)."""
@@ -164,6 +198,10 @@ class ManagerRole:
 
     def needs(self, sender: str, message: Message) -> list[Need]:
         return routes.needs(self._state, sender, message)
+
+    def command_needs(self, args: str) -> list[Need]:
+        command = _decoded(args)
+        return routes.command_needs(self._state, command) if command is not None else []
 
     def contact(self, draft: Draft, origin: Origin, sequence: int) -> None:
         routes.contact(cast("ManagerDraft", draft), origin, sequence)

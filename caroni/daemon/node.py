@@ -328,6 +328,7 @@ class ManagerNode(Node):
                 policy=policy,
                 plugins=plugins,
                 say=self.outbox.say,
+                uri=identity.uri,
             )
         )
 

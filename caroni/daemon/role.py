@@ -97,7 +97,7 @@ def readable(live: Live, state: State) -> list[Row]:
 
 
 class Role(Protocol):
-    """A manager or an agent behind the engine. Only ``load`` and ``prepare`` wait."""
+    """A manager or an agent behind the engine. Only ``load`` and what prepares wait."""
 
     @property
     def state(self) -> State:
@@ -120,6 +120,10 @@ class Role(Protocol):
         """Fetch what decisions on these messages read besides rows (templates, plans)."""
         ...
 
+    async def prepare_commands(self, commands: Sequence[str]) -> None:
+        """The same for operators' commands (their JSON)."""
+        ...
+
     def draft(self, now: int, dice: Dice) -> Draft:
         """A new unit of work over the memory."""
         ...
@@ -134,6 +138,10 @@ class Role(Protocol):
 
     def needs(self, sender: str, message: Message) -> list[Need]:
         """Rows that the decision reads and that are not in memory."""
+        ...
+
+    def command_needs(self, args: str) -> list[Need]:
+        """The same for an operator's command (its JSON)."""
         ...
 
     def handle(self, draft: Draft, origin: Origin, message: Message) -> bool:

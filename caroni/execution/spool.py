@@ -29,6 +29,7 @@ import itertools
 import os
 import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -375,17 +376,8 @@ class Spool:
         return data.decode(errors="replace").replace("\0", "�")
 
     def part(self, job_uuid: bytes, stream: str, offset: int, n: int) -> tuple[int, bytes, int]:
-        """Offset, bytes and total size of a part of a stream."""
-        try:
-            fd = os.open(f"{self.directory(job_uuid)}/{stream}", os.O_RDONLY | _NO_FOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return 0, b"", 0
-        try:
-            total = os.fstat(fd).st_size
-            start = max(0, total + offset) if offset < 0 else offset
-            return start, os.pread(fd, max(0, min(n, 1 << 20)), start), total
-        finally:
-            os.close(fd)
+        """Offset, bytes and total size of a part of a stream; see :func:`read_part`."""
+        return read_part(f"{self.directory(job_uuid)}/{stream}", offset, n)
 
     def forget(self, job_uuid: bytes) -> None:
         """Delete the job's directory, whatever the job made in it (links are not followed)."""
@@ -406,6 +398,32 @@ def read_file(path: str, limit: int) -> bytes:
     fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | os.O_NONBLOCK)
     try:
         return os.read(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def read_part(path: str, offset: int, n: int) -> tuple[int, bytes, int]:
+    """Offset, bytes and total size of a part of a file; a file that is not there is empty.
+
+    Args:
+        path: a link in its place is not followed, a pipe not waited for.
+        offset: where the part begins; negative: so far before the end.
+        n: at most so many bytes, and never more than 1 MiB.
+
+    Raises:
+        OSError: it is no file, or cannot be read.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | _NO_FOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return 0, b"", 0
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a file")
+        total = found.st_size
+        start = max(0, total + offset) if offset < 0 else offset
+        return start, os.pread(fd, max(0, min(n, 1 << 20)), start), total
     finally:
         os.close(fd)
 

@@ -150,11 +150,9 @@ async def _prune_workflows(
     sql = database.dialect.sql
     query = f"SELECT w.workflow_uuid FROM workflow w WHERE {_OLD_WORKFLOW} ORDER BY w.rev LIMIT {_WORKFLOWS}"
     of_workflow = "WHERE workflow_uuid = ?"
+    of_its_jobs = f"WHERE (job_uuid, agent) IN (SELECT job_uuid, agent FROM job {of_workflow})"
     deletes = [
-        sql(
-            "DELETE FROM job_output WHERE (job_uuid, agent) IN"
-            f" (SELECT job_uuid, agent FROM job {of_workflow})"
-        ),
+        *(sql(f"DELETE FROM {t} {of_its_jobs}") for t in ("job_output", "job_log")),
         sql(f"DELETE FROM offer WHERE request_uuid IN (SELECT request_uuid FROM request {of_workflow})"),
         *(sql(f"DELETE FROM {t} {of_workflow}") for t in ("job", "request", "step", "flow", "workflow")),
     ]

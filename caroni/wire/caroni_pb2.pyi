@@ -622,7 +622,7 @@ class JobLogRequest(_message.Message):
     def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., job_uuid: _Optional[bytes] = ..., stream: _Optional[str] = ..., offset: _Optional[int] = ..., max_bytes: _Optional[int] = ...) -> None: ...
 
 class JobLogChunk(_message.Message):
-    __slots__ = ("signature", "job_uuid", "stream", "offset", "data", "total_bytes", "end")
+    __slots__ = ("signature", "job_uuid", "stream", "offset", "data", "total_bytes", "end", "refusal")
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     JOB_UUID_FIELD_NUMBER: _ClassVar[int]
     STREAM_FIELD_NUMBER: _ClassVar[int]
@@ -630,6 +630,7 @@ class JobLogChunk(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     signature: Signature
     job_uuid: bytes
     stream: str
@@ -637,7 +638,8 @@ class JobLogChunk(_message.Message):
     data: bytes
     total_bytes: int
     end: bool
-    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., job_uuid: _Optional[bytes] = ..., stream: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., end: _Optional[bool] = ...) -> None: ...
+    refusal: str
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ..., job_uuid: _Optional[bytes] = ..., stream: _Optional[str] = ..., offset: _Optional[int] = ..., data: _Optional[bytes] = ..., total_bytes: _Optional[int] = ..., end: _Optional[bool] = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class AgentPresence(_message.Message):
     __slots__ = ("signature", "state", "offline_for", "draining_for", "job_types", "boot_id", "number")

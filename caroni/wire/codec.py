@@ -176,6 +176,7 @@ _LAYOUTS: Final = (
         f.blob("data"),
         f.number("total_bytes"),
         f.flag("end"),
+        f.text("refusal"),
     ),
     Layout(
         m.AgentPresence,

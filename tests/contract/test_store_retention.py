@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from caroni.core.plan import DAY
-from caroni.core.rows import AgentJob, AgentOffer, Job, Orphan, Workflow
+from caroni.core.rows import AgentJob, AgentOffer, Job, JobLog, Orphan, Workflow
 from caroni.core.states import AgentJobState, AgentOfferState, JobState, StepState, WorkflowState
 from caroni.model.retention import Retention
 from caroni.model.store import Role, Store
@@ -24,7 +24,7 @@ LATER = NOW + 31 * DAY
 async def tables(store: Store) -> dict[str, int]:
     found = {}
     for table in (
-        *("workflow", "step", "request", "offer", "job", "job_output", "flow"),
+        *("workflow", "step", "request", "offer", "job", "job_output", "job_log", "flow"),
         *("agent_offer", "agent_job", "agent_input", "agent_output", "ledger", "ledger_item"),
         *("inbox", "command", "quarantine", "tombstone", "orphan", "suspect"),
     ):
@@ -73,6 +73,20 @@ async def test_a_job_with_a_timer_keeps_its_workflow(open_store: Open) -> None:
     await store.database.run("UPDATE job SET due = 0")
     assert len((await store.prune(LATER)).workflows) == 1
     assert await tables(store) == {"tombstone": 1}
+
+
+async def test_logs_go_with_their_workflow(open_store: Open) -> None:
+    store = await open_store()
+    ids = Ids()
+    for rows in (ended(ids, ended_at=NOW), workflow_rows(ids)):
+        logs = [
+            JobLog(agent=job.agent, job_uuid=job.job_uuid, stream=stream, data="\0\xff")  # type: ignore[attr-defined]
+            for job in rows[Job]
+            for stream in ("stdout", "stderr")
+        ]
+        await store.commit(Unit(rows={**rows, JobLog: list(logs)}))
+    assert len((await store.prune(LATER)).workflows) == 1
+    assert (await tables(store))["job_log"] == 2
 
 
 async def test_released_jobs_go_with_their_offer(open_store: Open) -> None:

@@ -335,12 +335,12 @@ def test_none_kill_keeps_a_later_accept_from_starting_it(a: AgentSide) -> None:
     assert a.offer_row(offer).state is AgentOfferState.REVOKED
 
 
-def test_none_release_and_log_are_ignored(a: AgentSide) -> None:
-    for kind in (JobRelease, JobLogRequest):
-        said = ask(a, b"?" * 16, kind)
-        assert not said.sent
-        assert not said.acts
-        assert not said.rows()
+def test_none_release_is_ignored_and_a_log_is_refused(a: AgentSide) -> None:
+    said = ask(a, b"?" * 16, JobRelease)
+    assert (said.sent, said.acts, said.rows()) == ([], [], [])
+    said = ask(a, b"?" * 16, JobLogRequest)
+    assert (said.sent, said.rows()) == ([], [])
+    assert said.act(SendLog)[0].job_type == ""
 
 
 def test_none_memory_of_kills_is_bounded(a: AgentSide, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,8 +422,22 @@ def test_report_names_every_unreleased_job_of_this_manager(a: AgentSide) -> None
 
 def test_log_request_is_for_the_jobs_own_manager(a: AgentSide) -> None:
     offer = a.running()
-    assert ask(a, offer, JobLogRequest).act(SendLog)[0].to == MANAGER
-    assert not ask(a, offer, JobLogRequest, OTHER_MANAGER).acts
+    send = ask(a, offer, JobLogRequest).act(SendLog)[0]
+    assert (send.to, send.job_type, send.ended, send.wrote) == (MANAGER, "t", False, False)
+    # anybody else hears that there is no such job, in the same words as for one that there never was
+    (other,) = ask(a, offer, JobLogRequest, OTHER_MANAGER).act(SendLog)
+    assert (other.to, other.job_type) == (OTHER_MANAGER, "")
+    assert not ask(a, offer, JobLogRequest, "unsigned:wf.manager").acts
+
+
+def test_log_request_after_the_end_says_whether_there_was_any_output(a: AgentSide) -> None:
+    offer = a.running()
+    a.exited(offer, stderr_tail="oops")
+    (send,) = ask(a, offer, JobLogRequest).act(SendLog)
+    assert send.ended
+    assert send.wrote
+    (send,) = a.say(JobLogRequest(job_uuid=job_uuid_of(offer), stream="stdout"), MANAGER).act(SendLog)
+    assert not send.wrote
 
 
 def test_memory_keeps_nothing_of_a_released_job(a: AgentSide) -> None:

@@ -18,9 +18,11 @@ from caroni.core.commands import (
     KillJob,
     PauseJob,
     PauseWorkflow,
+    RequestLog,
     ResumeJob,
     ResumeWorkflow,
     RetrySteps,
+    SubmitWorkflow,
 )
 from caroni.core.draft import Origin
 from caroni.core.ids import job_uuid_of, value_digest
@@ -37,6 +39,7 @@ from caroni.core.messages import (
     JobFulfillmentDecline,
     JobFulfillmentOffer,
     JobFulfillmentOfferWithdrawn,
+    JobLogChunk,
     JobReport,
     JobReportEntry,
     JobStatus,
@@ -304,7 +307,9 @@ def of_manager(side: ManagerSide) -> Iterator[tuple[str, Decide]]:
                 yield heard(m, by)
             for value in (OUT, '"other"', "1", "["):
                 yield heard(JobDataAvailable(job_uuid=uuid, parameters={"out": value, "more": value}), by)
-        for kind in (KillJob, PauseJob, ResumeJob):
+            for refusal in ("", "no"):
+                yield heard(JobLogChunk(job_uuid=uuid, data=b"text", refusal=refusal), by)
+        for kind in (KillJob, PauseJob, ResumeJob, RequestLog):
             command = kind(peer=owner, job_uuid=uuid)
             yield str(command), commanded(side, command)
     for by in agents:
@@ -325,8 +330,10 @@ def of_manager(side: ManagerSide) -> Iterator[tuple[str, Decide]]:
         for steps in ((), ("first",), ("second",), ("first", "second"), ("nothing",)):
             for order in (CancelWorkflow, PauseWorkflow, ResumeWorkflow, RetrySteps):
                 yield str(order), commanded(side, order(workflow_uuid=workflow, steps=steps))
-    for key in (b"k" * 16, b"K" * 16, b""):
-        for template in ("chain", "none such"):
+    for template in ("chain", "none such"):
+        begin = SubmitWorkflow(template=template, inputs={"start": "1"})
+        yield str(begin), commanded(side, begin)
+        for key in (b"k" * 16, b"K" * 16, b""):
             create = WorkFlowCreate(
                 template_name=template, inputs={"start": "1"}, submit_uuid=key, on_failure=OnFailure.KILL
             )

@@ -304,10 +304,27 @@ def on_resume(d: AgentDraft, origin: Origin, m: JobResume) -> None:
 
 
 def on_log_request(d: AgentDraft, origin: Origin, m: JobLogRequest) -> None:
-    """The shell reads the file, where policy allows it."""
-    job = d.get(AgentJob, (origin.uri, m.job_uuid))
+    """The shell reads the file where policy allows it, and says so where it does not."""
+    if is_base(origin.uri):
+        return
+    send = SendLog(
+        key=(origin.uri, m.job_uuid),
+        to=origin.uri,
+        stream=m.stream,
+        offset=m.offset,
+        max_bytes=m.max_bytes,
+    )
+    job = d.get(AgentJob, send.key)
     if job is not None and job.offer_uuid:
-        d.act(SendLog(key=job.key, to=origin.uri, stream=m.stream, offset=m.offset, max_bytes=m.max_bytes))
+        send = replace(
+            send,
+            job_type=job.job_type,
+            definition_revision=job.definition_revision,
+            request_uuid=job.request_uuid,
+            ended=job.state in ENDED,
+            wrote=bool(job.stdout_tail if m.stream == "stdout" else job.stderr_tail),
+        )
+    d.act(send)
 
 
 def on_report_request(d: AgentDraft, origin: Origin, m: JobReportRequest) -> None:

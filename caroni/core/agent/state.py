@@ -157,13 +157,23 @@ class Announce(Action, frozen=True, kw_only=True):
 
 
 class SendLog(Action, frozen=True, kw_only=True):
-    """Send a part of a job's log, where policy allows it (transient, not decided here)."""
+    """Send a part of a job's log, or say why not (transient, the policy is the shell's).
+
+    The job may have left memory when this is done, so its definition is named; no name: there is no such
+    job. ``offset`` 0 means the end of the stream.
+    """
 
     key: JobKey
     to: str
     stream: str
     offset: int
     max_bytes: int
+    job_type: str = ""
+    definition_revision: int = 0
+    request_uuid: bytes = b""
+    #: the job has ended, and whether it had written anything by then
+    ended: bool = False
+    wrote: bool = False
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):

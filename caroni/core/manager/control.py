@@ -17,18 +17,21 @@ from caroni.core.commands import (
     ManagerCommand,
     PauseJob,
     PauseWorkflow,
+    RequestLog,
     ResumeJob,
     ResumeWorkflow,
     RetrySteps,
+    SubmitWorkflow,
 )
 from caroni.core.draft import Origin
 from caroni.core.manager.attempts import step_failed
 from caroni.core.manager.delivery import stop_job
 from caroni.core.manager.fulfilment import withdraw
 from caroni.core.manager.held import held_changed
+from caroni.core.manager.joblogs import ask_for_log
 from caroni.core.manager.restore import stop_orphan
 from caroni.core.manager.state import GIVEN_UP_JOB, LIVE_JOB, AnswerStatus, ManagerDraft
-from caroni.core.manager.workflows import end_steps, finish_if_done
+from caroni.core.manager.workflows import end_steps, finish_if_done, submit
 from caroni.core.messages import (
     JobPause,
     JobResume,
@@ -247,6 +250,10 @@ def operate(d: ManagerDraft, command: ManagerCommand) -> dict[str, Any]:
             return _steer_workflow(d, command)
         case KillJob() | PauseJob() | ResumeJob():
             return _steer_job(d, command)
+        case SubmitWorkflow():
+            return submit(d, command)
+        case RequestLog():
+            return ask_for_log(d, command)
 
 
 def _steer_workflow(

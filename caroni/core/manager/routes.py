@@ -14,9 +14,18 @@ from msgspec.structs import replace
 
 from caroni.core.base_peers import is_base
 from caroni.core.clockjump import ClockJumped, on_clock_jumped
-from caroni.core.commands import ManagerCommand
+from caroni.core.commands import ManagerCommand, RequestLog
 from caroni.core.draft import Origin
-from caroni.core.manager import agents, attempts, control, fulfilment, jobs, restore, workflows
+from caroni.core.manager import (
+    agents,
+    attempts,
+    control,
+    fulfilment,
+    joblogs,
+    jobs,
+    restore,
+    workflows,
+)
 from caroni.core.manager.state import ManagerDraft, ManagerState, Started, Unheard, Unreachable
 from caroni.core.messages import (
     AgentPresence,
@@ -25,6 +34,7 @@ from caroni.core.messages import (
     JobFulfillmentDecline,
     JobFulfillmentOffer,
     JobFulfillmentOfferWithdrawn,
+    JobLogChunk,
     JobReport,
     JobStatusUpdate,
     Message,
@@ -35,7 +45,7 @@ from caroni.core.messages import (
     WorkFlowRetry,
     WorkFlowStatusRequest,
 )
-from caroni.core.rows import Job, JobKey, Offer, Orphan, Request, Row, Step, Workflow
+from caroni.core.rows import Job, JobKey, JobLog, Offer, Orphan, Request, Row, Step, Workflow
 from caroni.core.states import RequestState
 
 #: A row named by what finds it: its key, or ``(submitter, submit_uuid)`` for a workflow.
@@ -49,6 +59,7 @@ _HANDLERS: dict[type[Message], Callable[[ManagerDraft, Origin, Any], None]] = {
     JobAccepted: fulfilment.on_job_accepted,
     JobStatusUpdate: jobs.on_status,
     JobDataAvailable: jobs.on_data,
+    JobLogChunk: joblogs.on_log_chunk,
     JobReport: agents.on_report,
     AgentPresence: agents.on_presence,
     WorkFlowCreate: workflows.on_create,
@@ -87,6 +98,8 @@ def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
             return _absent(state, (Job, key)) if step is not None and key in step.jobs else []
         case JobStatusUpdate() | JobDataAvailable():
             return _job(state, (sender, m.job_uuid))
+        case JobLogChunk():
+            return _absent(state, (JobLog, (sender, m.job_uuid, m.stream)))
         case JobReport():
             return [need for entry in m.jobs for need in _job(state, (sender, entry.job_uuid))]
         case WorkFlowCreate():
@@ -98,6 +111,14 @@ def needs(state: ManagerState, sender: str, m: Message) -> list[Need]:
             return _absent(state, (Workflow, m.workflow_uuid)) if m.workflow_uuid else []
         case _:
             return []
+
+
+def command_needs(state: ManagerState, command: ManagerCommand) -> list[Need]:
+    """The same for a command that may be about what has ended."""
+    if not isinstance(command, RequestLog):
+        return []
+    key = (command.peer, command.job_uuid)
+    return [*_absent(state, (Job, key)), *_absent(state, (JobLog, (*key, command.stream)))]
 
 
 def _job(state: ManagerState, key: JobKey) -> list[Need]:

@@ -15,6 +15,7 @@ from caroni.core.rows import (
     Flow,
     Job,
     JobKey,
+    JobLog,
     JobOutput,
     Offer,
     Orphan,
@@ -142,6 +143,8 @@ class ManagerState(State):
         super().__init__(MANAGER_ROWS)
         self.settings = settings
         self.policy = policy
+        #: who this manager is; the submitter of what its own operator starts. Set by the shell
+        self.uri = ""
         #: when this process began to consume: silence before that proves nothing
         self.started_at = started_at
         #: (template, revision) -> plan; filled by the shell before a decision needs it
@@ -326,6 +329,8 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
         elif kind is Orphan:
             if not cast("Orphan", row).due:
                 gone.append((Orphan, row.key))
+        elif kind is JobLog:
+            gone.append((JobLog, row.key))
         elif kind is Workflow:
             ended.add(cast("Workflow", row).workflow_uuid)
     for workflow_uuid in ended:

@@ -16,6 +16,7 @@ from caroni.model.tables.catalog import JobDefinitionTable, TemplateTable
 from caroni.model.tables.control import CommandTable, SettingTable, TombstoneTable
 from caroni.model.tables.manager import (
     FlowTable,
+    JobLogTable,
     JobOutputTable,
     JobTable,
     OfferTable,
@@ -49,6 +50,7 @@ __all__ = [
     "FlowTable",
     "InboxTable",
     "JobDefinitionTable",
+    "JobLogTable",
     "JobOutputTable",
     "JobTable",
     "LedgerItemTable",

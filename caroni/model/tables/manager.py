@@ -174,6 +174,28 @@ class JobOutputTable(Model):
         unique_together = (("job_uuid", "agent", "name"),)
 
 
+class JobLogTable(Model):
+    """:class:`~caroni.core.rows.JobLog`."""
+
+    id = surrogate()
+    agent = fields.TextField()
+    job_uuid = hex_id()
+    stream = fields.TextField()
+    asked_at = fields.BigIntField()
+    answered_at = fields.BigIntField()
+    refusal = fields.TextField()
+    at = fields.BigIntField()
+    offset = fields.BigIntField()
+    total = fields.BigIntField()
+    end = fields.BooleanField()
+    data = fields.TextField()
+    rev = change_number()
+
+    class Meta:
+        table = "job_log"
+        unique_together = (("job_uuid", "agent", "stream"),)
+
+
 class FlowTable(Model):
     """:class:`~caroni.core.rows.Flow`."""
 
