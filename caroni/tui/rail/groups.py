@@ -133,6 +133,16 @@ def restrict(view: View, keep: Callable[[int], bool] | Iterable[int]) -> View:
     return _view(view.graph, view.groups, view.opened, nodes, node_of, view.group_of)
 
 
+def only(view: View, steps: Iterable[int]) -> View:
+    """Some steps of a view's graph, each a node of its own, and the edges between them."""
+    nodes: list[Node] = []
+    node_of = [-1] * len(view.node_of)
+    for step in sorted(steps):
+        node_of[step] = len(nodes)
+        nodes.append(Node(label=view.graph.names[step], members=(step,)))
+    return _view(view.graph, view.groups, view.opened, nodes, node_of, view.group_of)
+
+
 def _view(
     graph: Graph,
     groups: tuple[Group, ...],
