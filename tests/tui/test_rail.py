@@ -140,9 +140,8 @@ async def test_groups_unfold_and_fold_with_the_cursor_kept() -> None:
     async with rail_of(graph) as pilot:
         rail(pilot).set_steps({n: step(graph, n, "completed") for n in range(1, 60, 2)})
         rail(pilot).set_steps({61: step(graph, 61, "failed"), 63: step(graph, 63, "running")})
-        screen = await sees(pilot, "bwa_s*", "[30/40 ████░░ 1✘ 1▶]")
+        await sees(pilot, "bwa_s*", "[30/40 ████░░ 1✘ 1▶]")
         assert rail(pilot).caption == "82 steps, 2 groups folded"
-        assert len(screen.splitlines()) == 24
         await press(pilot, "j", "enter")
         await sees(pilot, "bwa_s1 ", "bwa_s9 ", "sort_s*")
         assert rail(pilot).step == 1

@@ -218,7 +218,11 @@ class Rail(Acting, ScrollView, can_focus=True):
 
     def _show(self, drawing: Drawing, *, cursor: Collection[int]) -> None:
         self._shown = drawing
-        self._longest = max((len(node.label) for node in drawing.view.nodes), default=0)
+        view = drawing.view
+        self._longest = max(
+            [len(view.groups[node.group].label if node.folded else node.label) for node in view.nodes],
+            default=0,
+        )
         row = next((found for step in cursor if (found := drawing.row_of(step)) >= 0), 0)
         self.first_lane = 0
         self._row = row
