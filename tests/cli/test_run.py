@@ -49,6 +49,7 @@ def job(own: Path, script: str, head: str = JOB) -> None:
         ("diamond", None),
         ("second-chance", "announcement"),
         ("genomics", "report"),
+        ("night-run", "receipt"),
     ],
 )
 def test_samples(name, output):

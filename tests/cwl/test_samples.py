@@ -15,7 +15,7 @@ from caroni.cwl import Bundle, load, load_inputs
 from caroni.execution.definition import JobDefinition, load_definition
 
 SAMPLES = Path(__file__).parents[2] / "samples"
-NAMES = ["text-chain", "diamond", "second-chance", "genomics"]
+NAMES = ["text-chain", "diamond", "second-chance", "genomics", "night-run"]
 
 #: what a hostile submitter would put into a text
 HOSTILE = '"$(touch X)`touch X`\\n\\ \' -rf ; touch X # \u00e9\u2028\t\r\n\x01[{"a": 1}]\n'
@@ -94,11 +94,11 @@ def fits(step: PlanStep, definition: JobDefinition) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_step_has_a_definition_on_an_agent_and_two_agents_differ(name: str) -> None:
+def test_every_step_has_a_definition_on_an_agent_and_agents_differ(name: str) -> None:
     plan, given = sample(name)
     agents = definitions(name)
-    assert len(agents) == 2
-    assert len({frozenset(jobs) for jobs in agents.values()}) == 2
+    assert len(agents) == (3 if name == "night-run" else 2)
+    assert len({frozenset(jobs) for jobs in agents.values()}) == len(agents)
     for step in plan.steps:
         holders = [jobs[step.job_type] for jobs in agents.values() if step.job_type in jobs]
         assert holders, step.job_type
@@ -166,7 +166,16 @@ def test_texts_go_through_the_chain_unharmed(text: str, tmp_path: Path) -> None:
     assert json.loads(outputs["final_text"]) == text + shouted + " append"
 
 
-@pytest.mark.parametrize("name", ["diamond", "second-chance", "genomics"])
+def test_a_night_ends_with_a_bulletin_and_without_a_harbour_it_fails_at_once(tmp_path: Path) -> None:
+    plan, given = sample("night-run")
+    outputs = run_plan(plan, merged("night-run", "vault"), {**given, "pace": "0"}, tmp_path / "1")
+    assert json.loads(outputs["bulletin"]).startswith("Tide of the night of 1 March\nHigh water ")
+    with pytest.raises(JobFailed, match="exit code 64: no gauge has an empty name"):
+        run_plan(plan, merged("night-run", "vault"), {**given, "harbour_b": '""'}, tmp_path / "2")
+    assert plan.steps[1].policy.non_retryable_exit_codes == (64,)
+
+
+@pytest.mark.parametrize("name", ["diamond", "second-chance", "genomics", "night-run"])
 def test_hostile_texts_stay_data(name: str, tmp_path: Path) -> None:
     plan, given = sample(name)
     for wanted in plan.inputs:
