@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 app = group()
 
 
-@app.command(epilog=example("caroni peers --config m1"))
+@app.command(epilog=example("caroni peers --config m1", "caroni peers --json --config m1 | jq '.[].answers'"))
 def peers(config: Configuration = None, json: Json = False) -> None:
     """Show whom a manager or an agent has heard, how they stand, and what waits for them."""
     from caroni.config import load_config
+    from caroni.services import peers as knowing
     from caroni.services.control import to_daemon
-    from caroni.services.peers import peers as known
     from caroni.services.stores import now
     from caroni.services.words import ago
 
@@ -28,20 +28,28 @@ def peers(config: Configuration = None, json: Json = False) -> None:
 
     async def look() -> list[PeerShown]:
         async with to_daemon(loaded, read_only=True) as store:
-            return await known(store, at)
+            found = await knowing.peers(store, at, silence=loaded.config.manager.suspect_after)
+            return knowing.with_facts(found, await knowing.facts_of(loaded, store))
 
     found = asyncio.run(look())
     if json:
         output.as_json(found)
         return
+    manager = loaded.config.role == "manager"
     output.table(
-        ("peer", "presence", "last heard", "jobs", "unsent", "gaps", "put back", "stream", "boot"),
+        (
+            "peer", "presence", "last heard", "jobs", "trust", "clock", *(["answers"] if manager else []),
+            "unsent", "gaps", "put back", "stream", "boot",
+        ),
         [
             (
                 peer.uri,
-                peer.presence,
+                "silent" if peer.state == "silent" else peer.presence,
                 ago(peer.last_contact, at),
                 ", ".join(f"{count} {state}" for state, count in sorted(peer.jobs.items())),
+                peer.rule if peer.allowed else peer.standing,
+                knowing.clock_in_words(peer.clock),
+                *([_answers(peer)] if manager else []),
                 peer.unsent or "",
                 peer.gaps or "",
                 ago(peer.put_back_at, at) if peer.put_back_at else "",
@@ -51,4 +59,9 @@ def peers(config: Configuration = None, json: Json = False) -> None:
             for peer in found
         ],
         empty="nobody was ever heard",
-    )
+    )  # fmt: skip
+
+
+def _answers(peer: PeerShown) -> str:
+    one = peer.answers
+    return f"{one.answered} of {one.asked}, {one.declined} declined" if one is not None else ""

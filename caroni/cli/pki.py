@@ -104,6 +104,7 @@ def install(
     """Put this identity's certificate in place, if it fits the key and the site's CA."""
     from caroni.config import load_config
     from caroni.services import trusting
+    from caroni.services.control import daemon_runs
 
     loaded = load_config(config)
     uri = trusting.install_certificate(loaded, certificate)
@@ -112,6 +113,8 @@ def install(
         output.as_json({"uri": uri, "certificate": str(target)})
         return
     output.line(f"{uri}: certificate is in {target}")
+    if loaded.config.role != "submitter" and daemon_runs(loaded.lock_file):
+        output.note(f"the {loaded.config.role} runs, and signs with it once it is started again")
 
 
 @app.command(epilog=example("caroni pki show identity.csr"))

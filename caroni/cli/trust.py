@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from caroni.cli import output
 from caroni.cli.frame import group
 from caroni.cli.options import Configuration, Json, example
+from caroni.errors import CaroniError
+
+if TYPE_CHECKING:
+    from caroni.config import Loaded
+    from caroni.services.trusting import Preview
 
 app = group()
 
@@ -31,6 +37,7 @@ def import_(
     roles: Annotated[
         str | None, typer.Option(help="Believe it for these roles only (agent,manager).", show_default=False)
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
     config: Configuration = None,
     json: Json = False,
 ) -> None:
@@ -40,11 +47,15 @@ def import_(
 
     wanted = None if roles is None else tuple(part.strip() for part in roles.split(",") if part.strip())
     loaded = load_config(config)
-    site = trusting.import_site(loaded, bundle, expect_fingerprint, wanted)
-    if json:
-        output.as_json(site)
+    if dry_run:
+        _preview(trusting.preview_import(loaded, bundle, expect_fingerprint, wanted), json)
         return
-    output.line(f"{site.site} is trusted for: {', '.join(site.roles)}")
+    site = trusting.import_site(loaded, bundle, expect_fingerprint, wanted)
+    told = _tell(loaded, f"{site.site} is trusted")
+    if json:
+        output.as_json({**output.plain(site), "told": told})
+        return
+    output.line(f"{site.site} is trusted for: {', '.join(site.roles)}; {told}")
     if rule := trusting.missing_rule(loaded, site):
         output.note(f"to let them take part, add a rule to {loaded.path}:\n{rule}")
 
@@ -59,16 +70,39 @@ def list_(config: Configuration = None, json: Json = False) -> None:
     if json:
         output.as_json(found)
         return
+    own = found.own
+    output.line(f"{own.state:<8} own certificate {own.uri}: {own.text}")
+    if own.fingerprint:
+        output.line(f"         SHA-256 {own.fingerprint}")
     output.table(
-        ("site", "roles", "revocation list", "next due", "CA fingerprint"),
+        (
+            "site",
+            "state",
+            "roles",
+            "CA expires",
+            "revocation list",
+            "next due",
+            "what is so",
+            "CA fingerprint",
+        ),
         [
-            (s.site, ", ".join(s.roles), s.list_number, s.next_list, ", ".join(s.fingerprints))
+            (
+                s.site,
+                s.state,
+                ", ".join(s.roles),
+                f"in {s.expires_in_days} days",
+                f"{s.list_number}, {s.revoked} revoked" if s.list_number is not None else "none",
+                s.next_list,
+                s.text,
+                ", ".join(s.fingerprints),
+            )
             for s in found.sites
         ],
         empty="no site is trusted; see: caroni trust import --help",
     )
     for subject in found.bans:
-        output.line(f"banned: {subject}")
+        note = found.notes.get(subject, "")
+        output.line(f"banned: {subject}" + (f"  ({note})" if note else ""))
 
 
 @app.command(epilog=example("caroni trust update b.example.crl --config m1"))
@@ -81,11 +115,13 @@ def update(
     from caroni.config import load_config
     from caroni.services import trusting
 
-    site = trusting.install_list(load_config(config), file)
+    loaded = load_config(config)
+    site = trusting.install_list(loaded, file)
+    told = _tell(loaded, f"{site.site}: revocation list {site.list_number} is in place")
     if json:
-        output.as_json(site)
+        output.as_json({**output.plain(site), "told": told})
         return
-    output.line(f"{site.site}: revocation list {site.list_number}, the next is due {site.next_list}")
+    output.line(f"{site.site}: revocation list {site.list_number}, the next is due {site.next_list}; {told}")
 
 
 @app.command(epilog=example("caroni trust ban caroni://b.example/agent/g7 --reason 'stolen laptop'"))
@@ -99,11 +135,13 @@ def ban(
     from caroni.config import load_config
     from caroni.services import trusting
 
-    trusting.ban(load_config(config), subject, reason)
+    loaded = load_config(config)
+    trusting.ban(loaded, subject, reason)
+    told = _tell(loaded, f"{subject} is banned")
     if json:
-        output.as_json({"banned": subject})
+        output.as_json({"banned": subject, "told": told})
         return
-    output.line(f"banned: {subject}")
+    output.line(f"banned: {subject}; {told}")
 
 
 @app.command(epilog=example("caroni trust unban caroni://b.example/agent/g7"))
@@ -116,8 +154,35 @@ def unban(
     from caroni.config import load_config
     from caroni.services import trusting
 
-    trusting.unban(load_config(config), subject)
+    loaded = load_config(config)
+    trusting.unban(loaded, subject)
+    told = _tell(loaded, f"{subject} is no longer banned")
     if json:
-        output.as_json({"unbanned": subject})
+        output.as_json({"unbanned": subject, "told": told})
         return
-    output.line(f"no longer banned: {subject}")
+    output.line(f"no longer banned: {subject}; {told}")
+
+
+def _tell(loaded: Loaded, done: str) -> str:
+    """Have a running daemon read it: who bans somebody must know if he is still listened to."""
+    from caroni.services.trusting import tell_daemon
+
+    try:
+        return asyncio.run(tell_daemon(loaded))
+    except CaroniError as error:
+        raise type(error)(f"{done}, but the daemon has not read it: {error}") from None
+
+
+def _preview(found: Preview, json: bool) -> None:
+    if json:
+        output.as_json(found)
+        return
+    for text in found.lines:
+        output.line(text)
+    before = f" (so far for: {', '.join(found.before)})" if found.before else ""
+    output.line(f"would be trusted for: {', '.join(found.roles)}{before}")
+    output.line(
+        "the fingerprint fits" if found.fits else "the fingerprint is ANOTHER one: ask its sender again"
+    )
+    if found.rule:
+        output.note(f"to let them take part, a rule would have to be added:\n{found.rule}")

@@ -130,6 +130,10 @@ class DropQuarantined(Command, frozen=True, kw_only=True, tag="drop-quarantined"
     keys: tuple[bytes, ...]
 
 
+class ReloadTrust(Command, frozen=True, kw_only=True, tag="reload-trust"):
+    """Read the trust directory and the bans again, all or nothing."""
+
+
 class Prune(Command, frozen=True, kw_only=True, tag="prune"):
     """Remove now what has had its time."""
 

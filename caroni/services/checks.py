@@ -6,6 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from caroni.core.plan import DAY
+
+#: a certificate that ends within this (microseconds) is worth a warning
+RENEW = 30 * DAY
+
 CheckState = Literal["ok", "warning", "problem"]
 
 

@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from caroni.config import Loaded
-from caroni.core.plan import DAY, MINUTE, SECOND
+from caroni.core.plan import DAY, MINUTE
 from caroni.errors import CaroniError, ConfigError
 from caroni.services import peers as knowing
-from caroni.services.checks import Check, ok, problem, warning
+from caroni.services.checks import RENEW, Check, ok, problem, warning
+from caroni.services.clocks import delays
 from caroni.services.control import daemon_runs, shown_agent
 from caroni.services.hindrances import disk_free
 from caroni.services.stores import now, opened
@@ -24,16 +25,10 @@ if TYPE_CHECKING:
 
 #: seconds that one look may take
 PATIENCE = 10.0
-#: a certificate that ends within this is worth a warning
-RENEW = 30 * DAY
 #: a message or a command that waits longer than this is stuck
 STUCK = MINUTE
-#: clocks that differ by more than this are worth a warning
-SKEW = 30 * SECOND
 #: peers that are named in one check
 NAMED = 5
-#: envelopes whose instants are compared
-COMPARED = 60
 
 #: One look at a daemon's database.
 Look = Callable[[Loaded, "Store", int], Awaitable[list[Check]]]
@@ -235,22 +230,12 @@ async def _peers(loaded: Loaded, store: Store, at: int) -> list[Check]:
 
 async def _skew(loaded: Loaded, store: Store, at: int) -> list[Check]:
     """How far peers' clocks are ahead at least; behind cannot be told from slow."""
-    from caroni.model.mapping import unescape
-    from caroni.wire.inspect import sent_at
-
-    rows = await store.database.fetch(
-        "SELECT peer, at, envelope FROM ledger WHERE direction = 'in' ORDER BY rev DESC LIMIT ?", COMPARED
-    )
-    least: dict[str, int] = {}
-    for peer, came, envelope in rows:
-        if sent := sent_at(bytes(envelope)):
-            uri = unescape(peer)
-            least[uri] = min(least.get(uri, int(came) - sent), int(came) - sent)
-    off = {uri: delay for uri, delay in least.items() if abs(delay) > SKEW}
+    least = await delays(store)
+    off = {uri: delay for uri, delay in least.items() if abs(delay) > knowing.AGREES}
     if not least:
         return []
     if not off:
-        return [ok("clocks", f"those of {plural(len(least), 'peer')} agree within {span(SKEW)}")]
+        return [ok("clocks", f"those of {plural(len(least), 'peer')} agree within {span(knowing.AGREES)}")]
     named = ", ".join(
         f"{said(uri, 100)} {'ahead by' if delay < 0 else 'behind, or slow, by'} {span(abs(delay))}"
         for uri, delay in list(off.items())[:NAMED]

@@ -5,34 +5,83 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives import hashes
 
 from caroni.config import Loaded
+from caroni.core.commands import ReloadTrust
 from caroni.errors import ConfigError, MessageRejected, UsageError
+from caroni.services import control
 from caroni.services.stores import now
+from caroni.services.trustlist import Trust, TrustedSite, trust
 from caroni.text import safe_line
 from caroni.trust import exchange, keys
 from caroni.trust.certificates import parse_presented
 from caroni.trust.identity import ROLES
-from caroni.trust.instants import to_text
 from caroni.trust.store import TrustStore
 
+__all__ = [
+    "Preview",
+    "Trust",
+    "TrustedSite",
+    "ban",
+    "import_site",
+    "install_certificate",
+    "install_list",
+    "missing_rule",
+    "preview_import",
+    "tell_daemon",
+    "trust",
+    "unban",
+]
 
-class TrustedSite(msgspec.Struct, frozen=True, kw_only=True):
-    """A site that is believed. ``next_list`` says when a newer revocation list is due."""
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """What importing a bundle would do.
+
+    ``fits``: the fingerprint that was given is the bundle's. ``before`` are the roles that the site is
+    believed for already; ``rule`` is what the configuration lacks for it to matter (:func:`missing_rule`).
+    ``lines`` say what the bundle holds.
+    """
 
     site: str
+    offered: list[str]
     roles: list[str]
+    before: list[str]
     fingerprints: list[str]
-    list_number: int | None = None
-    next_list: str = ""
+    fits: bool
+    rule: str
+    lines: list[str]
 
 
-class Trust(msgspec.Struct, frozen=True, kw_only=True):
-    """All sites that are believed, and all bans of this host."""
+def preview_import(
+    loaded: Loaded, bundle: Path, fingerprint: str, roles: tuple[str, ...] | None = None
+) -> Preview:
+    """What :func:`import_site` would do with the same arguments; nothing is written.
 
-    sites: list[TrustedSite]
-    bans: list[str]
+    Raises:
+        UsageError: the bundle is damaged, or does not offer these roles.
+        ConfigError: a file cannot be read.
+    """
+    text = keys.read_text(bundle)
+    found = exchange.read_bundle(text)
+    granted = found.roles if roles is None else roles
+    if not granted or (more := sorted(set(granted) - set(found.roles))):
+        wrong = f", not {safe_line(more[0], 40)!r}" if granted else ""
+        raise UsageError(f"{found.site} offers {', '.join(found.roles)}{wrong}")
+    present = next((s for s in trust(loaded).sites if s.site == found.site), None)
+    given = tuple(sorted(exchange.bare(part) for part in fingerprint.split(",")))
+    fingerprints = [exchange.spaced(one) for one in found.fingerprints]
+    return Preview(
+        site=found.site,
+        offered=list(found.roles),
+        roles=list(granted),
+        before=present.roles if present is not None else [],
+        fingerprints=fingerprints,
+        fits=given == found.fingerprints,
+        rule=missing_rule(
+            loaded, TrustedSite(site=found.site, roles=list(granted), fingerprints=fingerprints)
+        ),
+        lines=exchange.describe(text, now=now()),
+    )
 
 
 def import_site(loaded: Loaded, bundle: Path, fingerprint: str, roles: tuple[str, ...] | None) -> TrustedSite:
@@ -66,28 +115,6 @@ def missing_rule(loaded: Loaded, site: TrustedSite) -> str:
     if any(pattern.startswith(f"caroni://{site.site}/") for pattern in named):
         return ""
     return f'[[{table}]]\n{key} = "caroni://{site.site}/{key}/*"\njob_types = ["*"]'
-
-
-def trust(loaded: Loaded) -> Trust:
-    """What is believed now.
-
-    Raises:
-        ConfigError: a trust file is wrong or unsafe.
-    """
-    store = TrustStore.load(loaded.config.security.trust_dir)
-    sites = []
-    for site in store.sites.values():
-        newest = max(site.lists.values(), key=lambda one: one.number, default=None)
-        sites.append(
-            TrustedSite(
-                site=site.site,
-                roles=sorted(site.roles),
-                fingerprints=[exchange.spaced(a.fingerprint(hashes.SHA256()).hex()) for a in site.anchors],
-                list_number=newest.number if newest else None,
-                next_list=to_text(newest.next_update) if newest else "",
-            )
-        )
-    return Trust(sites=sites, bans=sorted(store.bans))
 
 
 def install_list(loaded: Loaded, path: Path) -> TrustedSite:
@@ -135,6 +162,25 @@ def _ban(change: object, loaded: Loaded, subject: str) -> bool:
         raise UsageError(
             f"{safe_line(subject, 200)!r} is neither caroni://site/role/name nor a SHA-256 fingerprint"
         ) from None
+
+
+async def tell_daemon(loaded: Loaded) -> str:
+    """Have a daemon that runs read trust and bans again; says in words when they count.
+
+    Raises:
+        CommandRefused: the daemon keeps what it had, because a file is wrong; says which.
+        LeftForLater: it has not answered yet; it reads them when it can.
+        ConfigError: its database cannot be used.
+        TransientError: its database is away.
+    """
+    role = loaded.config.role
+    if role == "submitter":
+        return "it counts from now on"
+    if not control.daemon_runs(loaded.lock_file):
+        return f"the {role} does not run, and reads it when it starts"
+    async with control.to_daemon(loaded) as store:
+        await control.give(loaded, store, ReloadTrust())
+    return f"the {role} has read it"
 
 
 def install_certificate(loaded: Loaded, certificate: Path) -> str:

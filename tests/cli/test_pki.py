@@ -48,9 +48,41 @@ def test_bans(sites, caroni):
     assert caroni("trust", "ban", uri, "--reason", "stolen", *m1).code == 0
     assert caroni("trust", "list", *m1, "--json").json["bans"] == [uri]
     assert f"banned: {uri}" in caroni("trust", "list", *m1).out
-    assert caroni("trust", "unban", uri, *m1, "--json").json == {"unbanned": uri}
+    listed = caroni("trust", "list", *m1, "--json").json
+    assert listed["notes"] == {uri: "stolen"}
+    told = "the manager does not run, and reads it when it starts"
+    assert caroni("trust", "unban", uri, *m1, "--json").json == {"unbanned": uri, "told": told}
     assert "is not banned" in caroni("trust", "unban", uri, *m1).refused()
     assert "neither caroni://site/role/name" in caroni("trust", "ban", "nonsense", *m1).refused()
+
+
+def test_list_says_what_runs_out(sites, caroni):
+    g1 = ("--config", sites / "g1")
+    assert caroni("trust", "list", *g1, "--json").json["own"]["state"] == "ok"
+    (sites / "g1" / "identity.crt").unlink()
+    own = caroni("trust", "list", *g1, "--json").json["own"]
+    assert (own["uri"], own["state"], own["fingerprint"]) == ("caroni://b.example/agent/g1", "problem", "")
+    assert "there is none yet" in own["text"]
+    m1 = caroni("trust", "list", "--config", sites / "m1", "--json").json
+    assert m1["own"]["state"] == "ok"
+    assert m1["own"]["expires_in_days"] == 364
+    (site,) = [s for s in m1["sites"] if s["site"] == "a.example"]
+    assert site["state"] == "ok"
+    assert site["expires_in_days"] > 3000
+    assert "CA is good for another" in site["text"]
+
+
+def test_an_import_is_looked_at_first(sites, caroni):
+    bundle, m1 = sites / "b.bundle", ("--config", sites / "m1")
+    made = caroni("pki", "export", "--ca", sites / "ca-b", "-o", bundle, "--json").json
+    rest = ("--roles", "agent", "--dry-run", *m1)
+    arguments = ("trust", "import", bundle, "--expect-fingerprint")
+    seen = caroni(*arguments, made["fingerprint"], *rest, "--json").json
+    assert (seen["site"], seen["fits"], seen["roles"]) == ("b.example", True, ["agent"])
+    assert caroni(*arguments, "00" * 32, *rest, "--json").json["fits"] is False
+    assert "ANOTHER" in caroni(*arguments, "00" * 32, *rest).out
+    assert "offers" in caroni(*arguments, "00", "--roles", "king", "--dry-run", *m1).refused()
+    assert "b.example" not in [s["site"] for s in caroni("trust", "list", *m1, "--json").json["sites"]]
 
 
 def test_install_takes_only_this_identitys_certificate(sites, caroni):
