@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
-from rich.traceback import Traceback
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
@@ -43,7 +42,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class ConsoleApp(Acting, App[None]):
     """The app. It is told whom it is attached to and who listens to the broker; it reads no file itself."""
 
-    CSS_PATH = "caroni.tcss"
+    CSS_PATH = Path(__file__).with_name("caroni.tcss")
     TITLE = "caroni"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
@@ -231,6 +230,8 @@ class ConsoleApp(Acting, App[None]):
         error = sys.exc_info()[1] or self._exception
         debug = os.environ.get("CARONI_DEBUG", "") not in ("", "0")
         if debug and error is not None:
+            from rich.traceback import Traceback
+
             told: Any = Traceback.from_exception(type(error), error, error.__traceback__, show_locals=False)
         else:
             what = safe_line(f"{type(error).__name__}: {error}", 500)

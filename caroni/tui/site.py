@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from caroni.config import Loaded
@@ -76,6 +77,8 @@ class Site:
             if self._store is not None and found != self._file:
                 await self._close()  # another database was put in its place
             if self._store is None:
+                # a third of a second, which the loop has better use for
+                await asyncio.to_thread(import_module, "caroni.model.store")
                 self._opened = control.to_daemon(self.loaded, read_only=True)
                 self._store = await self._opened.__aenter__()
                 self._file = found

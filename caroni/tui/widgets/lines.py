@@ -234,18 +234,17 @@ def _safe(line: Styled) -> tuple[str, Style]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Break at spaces where that is possible, with the indentation kept."""
-    if cell_len(text) <= width:
-        return [text]
-    indent = " " * min(len(text) - len(text.lstrip(" ")) + 2, width // 2)
+    """Break at spaces where that is possible, with the indentation kept where there is room for it."""
+    width = max(width, 2)  # of the widest sign
+    indent = " " * min(len(text) - len(text.lstrip(" ")) + 2, width // 3)
     parts: list[str] = []
-    rest = text
+    rest, begun = text, 0
     while cell_len(rest) > width:
         cut = width
         while cell_len(rest[:cut]) > width:
             cut -= 1
-        space = rest.rfind(" ", len(indent) + 1, cut + 1)
-        cut = space if space > 0 else max(cut, 1)
+        space = rest.rfind(" ", begun + 1, cut + 1)
+        cut = space if space > begun else cut
         parts.append(rest[:cut].rstrip())
-        rest = indent + rest[cut:].lstrip()
+        rest, begun = indent + rest[cut:].lstrip(), len(indent)
     return [*parts, rest]
