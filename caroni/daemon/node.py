@@ -88,7 +88,7 @@ class Node:
     """A manager or an agent between ``start`` and ``stop``."""
 
     #: commands that are carried out here; the others are decided by the engine
-    COMMANDS: ClassVar[frozenset[str]] = frozenset({"prune"})
+    COMMANDS: ClassVar[frozenset[str]] = frozenset({"prune", "reload-trust"})
 
     def __init__(
         self,
@@ -248,6 +248,11 @@ class Node:
 
     async def command(self, kind: str, args: str) -> str:
         """Carry out one command from the database; gives JSON text."""
+        if kind == "reload-trust":
+            # a ban is to count before this is answered; the files are small
+            self.identity.trust.reload()
+            log.info("trust reloaded", sites=len(self.identity.trust.sites))
+            return "{}"
         if kind != "prune":
             raise ValueError(f"unknown command {kind}")
         return msgspec.json.encode(await self.prune()).decode()
