@@ -40,7 +40,7 @@ MAX_CERTIFICATES = 10_000
 
 _Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]*$", max_length=64)]
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
-_Number = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Start(msgspec.Struct, kw_only=True):
@@ -190,7 +190,7 @@ class _Reading:
                     start = self._start(line)
                 else:
                     self._line(line, start.uri)
-            except (msgspec.MsgspecError, ValueError, MessageRejected) as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError, MessageRejected) as error:
                 why = safe_line(str(error), 200)
                 raise UsageError(f"{self._shown}, line {number}: not a line of a trace ({why})") from None
         if start is None:
