@@ -10,7 +10,7 @@ import typer
 
 from caroni.cli import output
 from caroni.cli.frame import group
-from caroni.cli.options import Configuration, Json, example
+from caroni.cli.options import Configuration, Json, example, text_from_stdin
 
 if TYPE_CHECKING:
     from caroni.services.definitions import Definition
@@ -30,7 +30,7 @@ def _job() -> None:
 
 @app.command(epilog=example("caroni job add samples/text-chain/jobs/north/*.yml --config a1"))
 def add(
-    files: Annotated[list[Path], typer.Argument(help="Job definition files (YAML).")],
+    files: Annotated[list[Path], typer.Argument(help="Job definition files (YAML); - reads stdin.")],
     inactive: Annotated[
         bool, typer.Option("--inactive", help="Keep them, but do not offer to run them yet.")
     ] = False,
@@ -41,7 +41,13 @@ def add(
     from caroni.config import load_config
     from caroni.services import definitions
 
-    added = asyncio.run(definitions.add(load_config(config), files, active=not inactive))
+    loaded = load_config(config)
+    definitions.require_database(loaded)
+    read = [
+        definitions.from_text(text_from_stdin()) if str(file) == "-" else definitions.from_file(file)
+        for file in files
+    ]
+    added = asyncio.run(definitions.add_sources(loaded, read, active=not inactive))
     if json:
         output.as_json(added)
         return
@@ -49,6 +55,78 @@ def add(
         known = "" if one.changed else " (nothing has changed)"
         state = "" if one.active else ", inactive"
         output.line(f"job {one.name} {one.version}, revision {one.revision}{state}{known}")
+
+
+Name = Annotated[str, typer.Argument(help="The definition's name.")]
+Revision = Annotated[
+    int | None, typer.Option(help="Which revision (default: the newest).", show_default=False, min=1)
+]
+
+
+@app.command(epilog=example("caroni job activate upper --config g1"))
+def activate(name: Name, revision: Revision = None, config: Configuration = None, json: Json = False) -> None:
+    """Offer to run a job from now on."""
+    _activate(name, True, revision, config, json)
+
+
+@app.command(epilog=example("caroni job deactivate upper --config g1"))
+def deactivate(name: Name, config: Configuration = None, json: Json = False) -> None:
+    """Offer to run a job no more; what runs, or was promised, is not touched."""
+    _activate(name, False, None, config, json)
+
+
+def _activate(name: str, active: bool, revision: int | None, config: Path | None, json: bool) -> None:
+    from caroni.config import load_config
+    from caroni.services import definitions
+
+    given = asyncio.run(definitions.activate(load_config(config), name, active, revision))
+    if json:
+        output.as_json({"name": name, "revision": given, "active": active})
+    else:
+        output.line(f"job {name}: " + (f"revision {given} is active" if active else "no revision is active"))
+
+
+@app.command(epilog=example("caroni job revisions upper --config g1"))
+def revisions(name: Name, config: Configuration = None, json: Json = False) -> None:
+    """List the revisions of a job definition, the newest first."""
+    from caroni.config import load_config
+    from caroni.services import definitions
+
+    found = asyncio.run(definitions.revisions(load_config(config), name))
+    if json:
+        output.as_json(found)
+        return
+    output.table(
+        ("revision", "version", "active", "added", "digest"),
+        [
+            (r.revision, r.version, "yes" if r.active else "no", output.instant(r.created_at), r.digest[:12])
+            for r in found
+        ],
+    )
+
+
+@app.command(epilog=example("caroni job diff upper 1 --config g1"))
+def diff(
+    name: Name,
+    before: Annotated[int, typer.Argument(help="The older revision.", min=1)],
+    after: Annotated[
+        int | None, typer.Argument(help="The newer one (default: the newest).", show_default=False, min=1)
+    ] = None,
+    config: Configuration = None,
+    json: Json = False,
+) -> None:
+    """Show what has changed between two revisions of a job definition."""
+    from caroni.config import load_config
+    from caroni.services import definitions
+
+    found = asyncio.run(definitions.compared(load_config(config), name, before, after))
+    if json:
+        output.as_json(found)
+        return
+    for line in found.lines:
+        output.line(line)
+    if not found.lines:
+        output.note("no difference")
 
 
 @app.command("list", epilog=example("caroni job list --config g1"))
@@ -143,17 +221,20 @@ def _report(ran: TryOut) -> None:
 
 @app.command(epilog=example("caroni job lint upper.yaml"))
 def lint(which: Which, config: Configuration = None, json: Json = False) -> None:
-    """Look for ways in which a script lets its inputs become code; exits with 1 if there are."""
-    from caroni.execution.lint import lint as look
+    """Look for ways in which a script lets its inputs become code, and for faults of its grammar.
+
+    Exits with 1 if there are any.
+    """
+    from caroni.services.checking import look_over
 
     found = _find(which, config)
-    warnings = look(found.definition)
+    findings = look_over(found.definition)
     if json:
-        output.as_json(warnings)
-    for one in () if json else warnings:
-        where = f"script line {one.line}: " if one.line else ""
-        output.line(f"{found.definition.name}: {where}{one.text}")
-    if warnings:
+        output.as_json([{"line": f.script_line, "rule": f.rule, "text": f.message} for f in findings])
+    for one in () if json else findings:
+        where = f"script line {one.script_line}: " if one.script_line else ""
+        output.line(f"{found.definition.name}: {where}{one.message}")
+    if findings:
         raise typer.Exit(1)
     if not json:
         output.line(f"{found.definition.name}: nothing found")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from caroni.errors import UsageError
+from caroni.errors import DocumentError, UsageError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Configuration = Annotated[
@@ -78,3 +78,18 @@ def ask_passphrase(prompt: str, *, twice: bool = False) -> bytes:
     if not first:
         raise UsageError("the passphrase is empty")
     return first.encode()
+
+
+def text_from_stdin(limit: int = 16 << 20) -> str:
+    """A document from standard input, for commands that take ``-`` for a file.
+
+    Raises:
+        DocumentError: it is larger than ``limit`` bytes, or not UTF-8.
+    """
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise DocumentError(f"larger than {limit >> 20} MiB", file="stdin")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"not UTF-8 text (byte {error.start})", file="stdin") from None

@@ -5,11 +5,12 @@ The parser behind it (cwl-utils) is imported at the first ``load``; importing th
 
 from caroni.cwl.bundle import Bundle
 from caroni.cwl.inputs import load_inputs, load_untyped_inputs
-from caroni.cwl.load import inspect, load
+from caroni.cwl.load import Inspection, inspect, load
 from caroni.cwl.store import plan_from_json, plan_to_json
 
 __all__ = [
     "Bundle",
+    "Inspection",
     "inspect",
     "load",
     "load_inputs",

@@ -74,6 +74,27 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
                         wanted.append((target, parsed, here))
         return cls(main=main.name, documents=documents, origin=root.as_uri())
 
+    def without_unused(self) -> Bundle:
+        """Only the documents that the main one names, directly or through others.
+
+        Raises:
+            DocumentError: a document is not YAML, or names one outside of the bundle's folder.
+        """
+        kept: dict[str, str] = {}
+        wanted = [(self.main, True)]
+        while wanted:
+            name, is_yaml = wanted.pop()
+            if name in kept or name not in self.documents:
+                continue
+            text = kept[name] = self.documents[name]
+            if is_yaml:
+                places = Places({name: text})
+                for reference, parsed, way in _references(read(text, name), ()):
+                    target = _target(name, reference, Spot(places, name, way))
+                    if target is not None:
+                        wanted.append((target, parsed))
+        return msgspec.structs.replace(self, documents={n: t for n, t in self.documents.items() if n in kept})
+
 
 def _read_file(root: Path, name: str, spot: Spot | None) -> str:
     def wrong(reason: str) -> DocumentError:

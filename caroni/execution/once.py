@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from caroni.core.messages import Json
 from caroni.execution.definition import JobDefinition
-from caroni.execution.executor import JobOutcome, JobSpec
+from caroni.execution.executor import Executor, JobOutcome, JobSpec
 from caroni.execution.local import LocalExecutor
 from caroni.execution.spool import SpoolSettings
 
@@ -37,10 +38,12 @@ async def run_once(
     inputs: Mapping[str, Json],
     directory: Path,
     settings: SpoolSettings | None = None,
+    watch: Callable[[Executor, bytes], Awaitable[None]] | None = None,
 ) -> JobOutcome:
     """Run a job here and now, as an agent would (``caroni job test``).
 
-    Cancelling kills the job. Its files stay in ``directory/<32 hex digits>/``.
+    Cancelling kills the job. Its files stay in ``directory/<32 hex digits>/``. ``watch`` gets executor and
+    job and runs beside it; it is cancelled when the job has ended.
 
     Raises:
         ConfigError: ``directory`` cannot be used.
@@ -53,8 +56,11 @@ async def run_once(
         manager="", job_uuid=job_uuid, request_uuid=bytes(16), definition=definition, inputs=dict(inputs)
     )
     ended = one.outcome
+    watcher: asyncio.Future[None] | None = None
     try:
         await executor.launch([spec])
+        if watch is not None:
+            watcher = asyncio.ensure_future(watch(executor, job_uuid))
         return await asyncio.shield(ended)
     except asyncio.CancelledError:
         await executor.signal(job_uuid, "kill", 0)
@@ -62,4 +68,8 @@ async def run_once(
         await asyncio.wait([ended], timeout=_KILL_WAIT)
         raise
     finally:
+        if watcher is not None:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
         await executor.close()

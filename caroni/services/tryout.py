@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +16,15 @@ from caroni.core import cwltypes
 from caroni.core.inputs import unknown_input
 from caroni.core.messages import Json
 from caroni.errors import UsageError
-from caroni.execution.definition import JobDefinition
-from caroni.execution.executor import JobOutcome
+from caroni.execution.definition import JobDefinition, load_definition
+from caroni.execution.executor import Executor, JobOutcome
 from caroni.execution.once import run_once
+from caroni.services.arguments import typed_arguments
 
 _MAX_STREAM = 1024 * 1024
+#: bytes of each stream that are told while a job runs, and seconds between two looks
+_TAIL = 16 * 1024
+_LOOK = 0.25
 
 
 class TryOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,22 +37,83 @@ class TryOut(msgspec.Struct, frozen=True, kw_only=True):
     directory: str = ""
 
 
-async def try_out(definition: JobDefinition, inputs: Mapping[str, Json], *, keep: bool = False) -> TryOut:
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """A job while it runs: for how long (microseconds), and the last 16 KiB that it wrote to each stream."""
+
+    elapsed: int
+    stdout: str
+    stderr: str
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+async def try_out(
+    definition: JobDefinition,
+    inputs: Mapping[str, Json],
+    *,
+    keep: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> TryOut:
     """Run a definition in a temporary directory and wait for its end; cancelling kills the job.
 
     Args:
         definition: what to run.
         inputs: name to JSON text.
         keep: leave the directory behind and say where it is.
+        progress: is told four times a second how the job is getting on.
 
     Raises:
         UsageError: an input is missing, unknown or ill-typed.
         ConfigError: nothing can be run here.
     """
-    _check(definition, inputs)
+    check_values(definition, inputs)
+
+    async def watch(executor: Executor, job: bytes) -> None:
+        started = time.monotonic()
+        while progress is not None:
+            out, err = [await executor.tail(job, stream, -_TAIL, _TAIL) for stream in ("stdout", "stderr")]
+            progress(
+                Progress(
+                    elapsed=round((time.monotonic() - started) * 1_000_000),
+                    stdout=out.data.decode(errors="replace"),
+                    stderr=err.data.decode(errors="replace"),
+                    stdout_bytes=out.total,
+                    stderr_bytes=err.total,
+                )
+            )
+            await asyncio.sleep(_LOOK)
+
     with _directory(keep) as spool:
-        outcome = await run_once(definition, inputs, spool)
+        outcome = await run_once(definition, inputs, spool, watch=watch if progress else None)
         return _collected(spool, outcome, keep)
+
+
+async def try_text(
+    text: str, inputs: Mapping[str, str], *, progress: Callable[[Progress], None] | None = None
+) -> TryOut:
+    """As :func:`try_out`, of a definition's YAML and of values as a person writes them.
+
+    An empty value of an optional input is none.
+
+    Raises:
+        DocumentError: the YAML is wrong.
+        UsageError: an input is missing, unknown or ill-typed.
+    """
+    definition = load_definition(text)
+    for name in definition.required_inputs:
+        if name not in inputs:
+            raise UsageError(f"input {name!r} is missing ({cwltypes.describe(definition.inputs[name])})")
+    given = [
+        f"{name}={value}"
+        for name, value in inputs.items()
+        if name in definition.inputs and (value or not cwltypes.is_optional(definition.inputs[name]))
+    ]
+    try:
+        values = typed_arguments(given, definition.inputs)
+    except UsageError as error:
+        # the same words as on the command line, without its option
+        raise UsageError(str(error).removeprefix("--").removeprefix("input: ")) from None
+    return await try_out(definition, values, progress=progress)
 
 
 def _collected(spool: Path, outcome: JobOutcome, keep: bool) -> TryOut:
@@ -67,7 +134,7 @@ def _read(path: Path) -> str:
         return file.read(_MAX_STREAM).decode(errors="replace")
 
 
-def _check(definition: JobDefinition, inputs: Mapping[str, Json]) -> None:
+def check_values(definition: JobDefinition, inputs: Mapping[str, Json]) -> None:
     """Refuse as a mistake of the user what an agent would call a failed job."""
     for name in definition.required_inputs:
         if inputs.get(name, "null") == "null":

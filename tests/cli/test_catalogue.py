@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from tests.cli.conftest import CHAIN, SAMPLES, UPPER
@@ -111,6 +113,66 @@ def test_keep_says_where(tmp_path, caroni):
         rmtree(kept.parent)
 
 
+def test_a_text_from_stdin(sites, tmp_path, caroni, monkeypatch):
+    def type_in(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    m1, g1 = ("--config", sites / "m1"), ("--config", sites / "g1")
+    type_in(CHAIN.read_text())
+    assert "give --name" in caroni("template", "add", "-", *m1).refused()
+    type_in(CHAIN.read_text())
+    assert caroni("template", "add", "-", "--name", "chain", *m1).out == "template chain, revision 1\n"
+    type_in(CHAIN.read_text().replace('"prepend "', '"before "'))
+    assert caroni("template", "add", "-", "--name", "chain", *m1).out == "template chain, revision 2\n"
+    changed = caroni("template", "diff", "chain", 1, *m1)
+    assert '-    default: "prepend "\n+    default: "before "' in changed.out
+    assert caroni("template", "diff", "chain", 1, 1, *m1).out == ""
+    assert "has no revision 7" in caroni("template", "diff", "chain", 1, 7, *m1).refused()
+    assert [r["revision"] for r in caroni("template", "revisions", "chain", *m1, "--json").json] == [2, 1]
+    assert "no template 'other'" in caroni("template", "revisions", "other", *m1).refused()
+    type_in(job(tmp_path).read_text())
+    assert caroni("job", "add", "-", *g1).out == "job double 1, revision 1\n"
+
+
+def test_activation_and_revisions(sites, tmp_path, caroni):
+    g1 = ("--config", sites / "g1")
+    caroni("job", "add", job(tmp_path), *g1)
+    caroni("job", "add", job(tmp_path, version="2"), "--inactive", *g1)
+
+    def active() -> list[int]:
+        found = caroni("job", "revisions", "double", *g1, "--json").json
+        return [r["revision"] for r in found if r["active"]]
+
+    assert active() == [1]
+    assert caroni("job", "activate", "double", *g1).out == "job double: revision 2 is active\n"
+    assert active() == [2]
+    assert "revision 1 is active" in caroni("job", "activate", "double", "--revision", 1, *g1).out
+    assert caroni("job", "deactivate", "double", *g1).out == "job double: no revision is active\n"
+    assert active() == []
+    assert '-version: "1"\n+version: "2"' in caroni("job", "diff", "double", 1, *g1).out
+    assert "did you mean 'double'" in caroni("job", "activate", "duble", *g1).refused()
+    assert "has no revision 9" in caroni("job", "activate", "double", "--revision", 9, *g1).refused()
+
+
+def test_validate_tells_all(tmp_path, caroni):
+    bad = tmp_path / "bad.cwl"
+    text = (
+        CHAIN.read_text()
+        .replace("source: ", "surce: ")
+        .replace("type: string\n    doc", "type: strng\n    doc")
+    )
+    bad.write_text(text.replace("append/suffixed", "append/nothing"))
+    result = caroni("template", "validate", bad)
+    assert result.code == 1
+    assert "bad.cwl:19:5" in result.err
+    assert result.err.rstrip().split("\n")[-1].startswith("caroni: bad.cwl:10:5: unknown type")
+    idle = tmp_path / "idle.cwl"
+    idle.write_text(CHAIN.read_text().replace("inputs:\n", "inputs:\n  spare: int\n", 1))
+    result = caroni("template", "validate", idle)
+    assert result.code == 0
+    assert 'the input "spare" is used by no step' in result.err
+
+
 def test_lint(tmp_path, caroni):
     text = job(tmp_path).read_text().replace("inputs: {n: int}", "inputs: {n: string}")
     trap = tmp_path / "trap.yaml"
@@ -118,4 +180,6 @@ def test_lint(tmp_path, caroni):
     result = caroni("job", "lint", trap)
     assert result.code == 1
     assert "script line 2" in result.out
+    trap.write_text(job(tmp_path, "  if true; then\n    echo").read_text())
+    assert "script line 3: bash: syntax error: unexpected end of file" in caroni("job", "lint", trap).out
     assert caroni("job", "lint", UPPER).out == "upper-case: nothing found\n"

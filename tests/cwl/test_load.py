@@ -600,17 +600,32 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     broken = text.replace("    type: string\n    doc", "    type: strng\n    doc").replace(
         "        default: ", "        # default: "
     )
-    plan, faults = inspect(Bundle.from_text(broken, "chain.cwl"))
-    assert [(f.line, f.message.split(";")[0].split(" (")[0]) for f in faults] == [
+    found = inspect(Bundle.from_text(broken, "chain.cwl"))
+    assert [(f.line, f.message.split(";")[0].split(" (")[0]) for f in found.faults] == [
         (10, 'unknown type "strng"'),
         (65, 'step "append" lacks its input "suffix"'),
     ]
-    assert plan is not None
-    assert [s.name for s in plan.steps] == ["upper", "prepend"]
+    assert found.plan is not None
+    assert [s.name for s in found.plan.steps] == ["upper", "prepend"]
     with pytest.raises(DocumentError) as first:
         load(Bundle.from_text(broken, "chain.cwl"))
-    assert str(first.value) == str(faults[0])
-    assert inspect(Bundle.from_text(text)) == (load(Bundle.from_text(text)), [])
-    nothing, (fault,) = inspect(Bundle.from_text("class: Workflow\n  x: [", "w.cwl"))
-    assert nothing is None
-    assert fault.line == 2
+    assert str(first.value) == str(found.faults[0])
+    right = inspect(Bundle.from_text(text))
+    assert (right.plan, right.faults, right.advice) == (load(Bundle.from_text(text)), [], [])
+    nothing = inspect(Bundle.from_text("class: Workflow\n  x: [", "w.cwl"))
+    assert nothing.plan is None
+    assert [f.line for f in nothing.faults] == [2]
+
+
+def test_what_is_probably_not_meant() -> None:
+    idle = workflow(ONE, inputs="{message: string, spare: int}")
+    assert [(f.line, f.message) for f in inspect(Bundle.from_text(idle)).advice] == [
+        (4, 'the input "spare" is used by no step and no output'),
+        (7, 'nothing uses what the step "a" gives'),
+    ]
+
+
+def test_a_bundle_without_what_nobody_names() -> None:
+    whole = Bundle.from_path(Path(__file__).parents[2] / "samples" / "genomics" / "workflow.cwl")
+    more = Bundle(main=whole.main, documents={**whole.documents, "old.cwl": "x"}, origin=whole.origin)
+    assert more.without_unused() == whole
