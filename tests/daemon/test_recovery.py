@@ -15,6 +15,7 @@ from caroni.core.commands import (
     Drain,
     GoOffline,
     PauseWorkflow,
+    ReloadTrust,
     ResumeWorkflow,
     Undrain,
 )
@@ -99,6 +100,26 @@ async def test_commands_are_carried_out_and_their_answers_kept(federation: Feder
     late = await carried_out(manager, CancelWorkflow(workflow_uuid=created.workflow_uuid))
     assert late.state == "failed"
     assert "has ended" in late.result
+
+
+async def test_trust_is_read_again_on_a_command(federation: Federation, tmp_path: Path) -> None:
+    manager = federation.manager
+    trust, before = manager.identity.trust, manager.identity.trust.generation
+    assert (await carried_out(manager, ReloadTrust())).state == "done"
+    trust.directory = tmp_path / "trust"
+    trust.directory.mkdir(mode=0o700)
+    (trust.directory / "bans").write_text("caroni://a.example/agent/g1  # lent out\n")
+    (trust.directory / "bans").chmod(0o600)
+    sites = trust.sites
+    assert (await carried_out(manager, ReloadTrust())).state == "done"
+    assert trust.generation == before + 1
+    assert trust.bans == {"caroni://a.example/agent/g1"}
+    (trust.directory / "bans").write_text("nonsense\n")
+    wrong = await carried_out(manager, ReloadTrust())
+    assert wrong.state == "failed"
+    assert "bans:1: neither a URI" in wrong.result
+    assert trust.bans == {"caroni://a.example/agent/g1"}  # what was there stays
+    trust.directory, trust.sites = None, sites
 
 
 async def test_a_command_that_cannot_be_read_or_is_not_ours_is_refused(federation: Federation) -> None:
