@@ -50,17 +50,13 @@ def explain(
 
 
 async def _explained(loaded: Loaded, which: str, step: str, limit: int) -> Explained:
-    from caroni.daemon.settings import manager_settings
-    from caroni.services.explain import explain
-    from caroni.services.hindrances import hindrances
-    from caroni.services.stores import now, opened
+    from caroni.services.stores import opened
+    from caroni.services.why import why
     from caroni.services.workflows import find_workflow
 
     async with opened(loaded, "manager", "workflows", read_only=True) as store:
         uuid = await find_workflow(store, which)
-        notes = await hindrances(loaded, store)
-        settings = manager_settings(loaded.config)
-        return await explain(store, uuid, settings, now(), step=step, limit=limit, notes=notes)
+        return await why(loaded, store, uuid, step=step, limit=limit)
 
 
 def _asked(loaded: Loaded, manager: str | None, which: str, step: str | None, json: bool) -> None:

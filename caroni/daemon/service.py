@@ -25,13 +25,14 @@ from caroni.daemon.bus.broker_url import BrokerOptions
 from caroni.daemon.clock import SystemClock
 from caroni.daemon.node import AgentNode, Identity, Limits, ManagerNode, Node, stream_id
 from caroni.daemon.ready import notify
-from caroni.daemon.settings import agent_policy, agent_settings, manager_policy, manager_settings
+from caroni.daemon.settings import agent_policy, agent_settings, manager_policy
 from caroni.daemon.submitter import Submitter
 from caroni.errors import CaroniError, ConfigError, TransientError
 from caroni.model.store import Store
 from caroni.plugins.isolation import Fault
 from caroni.plugins.manager import Plugins
 from caroni.services.prune import retention_of
+from caroni.services.timers import manager_settings
 from caroni.trust.clock import ClockFile
 from caroni.trust.keys import load_signer
 from caroni.trust.store import TrustStore

@@ -1,36 +1,16 @@
-"""From a configuration to what the core takes: settings and policies as plain values and functions."""
+"""From a configuration to what the core takes: settings and policies as plain values and functions.
+
+A manager's settings are in :mod:`caroni.services.timers`, because what explains its decisions needs them too.
+"""
 
 from __future__ import annotations
 
 from caroni.config import AllowManager, Config
 from caroni.config.schedule import window_of
 from caroni.core.agent.state import AgentPolicy, AgentSettings, Allowance
-from caroni.core.manager.state import ManagerPolicy, ManagerSettings
+from caroni.core.manager.state import ManagerPolicy
 from caroni.core.messages import Site
 from caroni.core.patterns import Rules
-
-
-def manager_settings(config: Config) -> ManagerSettings:
-    """The manager's timers and bounds."""
-    m = config.manager
-    return ManagerSettings(
-        max_open_requests=m.max_open_requests,
-        rebroadcast=m.rebroadcast_min,
-        rebroadcast_cap=m.rebroadcast_max,
-        offer_window=m.offer_window,
-        accept_resend=m.accept_resend_min,
-        accept_resend_cap=m.accept_resend_max,
-        accept_tries=m.accept_tries,
-        poll=m.poll_interval,
-        poll_cap=max(m.poll_interval, ManagerSettings().poll_cap),
-        suspect_after=m.suspect_after,
-        lost_after=m.lost_after,
-        max_offline_cap=m.max_offline_cap,
-        kill_resend=m.kill_resend_min,
-        kill_resend_cap=m.kill_resend_max,
-        unanswered_after=m.unanswered_after,
-        restore_hold=m.restore_hold,
-    )
 
 
 def manager_policy(config: Config) -> ManagerPolicy:

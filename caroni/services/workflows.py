@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -79,7 +80,7 @@ async def workflows(loaded: Loaded, *, limit: int = 50, state: str | None = None
             page = await store.workflows(limit=min(limit, 200) if state is None else 200, before=before)
             for summary in page:
                 if state is None or summary.workflow.state == state:
-                    found.append(_shown(summary.workflow, summary.steps))
+                    found.append(shown_of(summary.workflow, summary.steps))
             if not page or (state is None and len(page) < min(limit, 200)):
                 break
             before = page[-1].rev
@@ -106,7 +107,7 @@ async def workflow(loaded: Loaded, which: str) -> tuple[WorkflowShown, list[Step
         while page := cast("list[Step]", await store.steps(uuid, limit=_PAGE, after=after)):
             steps += [step_of(step) for step in page]
             after = page[-1].index
-    return _shown(summary.workflow, summary.steps), steps
+    return shown_of(summary.workflow, summary.steps), steps
 
 
 async def outputs(loaded: Loaded, which: str, *, partial: bool = False) -> dict[str, Any]:
@@ -171,7 +172,7 @@ async def shown(store: Store, workflow_uuid: bytes) -> WorkflowShown:
     summary = await store.workflow(workflow_uuid)
     if summary is None:
         raise _unknown(workflow_uuid.hex())
-    return _shown(summary.workflow, summary.steps)
+    return shown_of(summary.workflow, summary.steps)
 
 
 async def find_workflow(store: Store, which: str) -> bytes:
@@ -183,28 +184,36 @@ async def find_workflow(store: Store, which: str) -> bytes:
     digits = which.replace("-", "").lower()
     if re.fullmatch(r"[0-9a-f]{32}", digits):
         return bytes.fromhex(digits)
+    found = await workflows_like(store, which)
+    if not found:
+        raise _unknown(which)
+    if len(found) > 1:
+        some = ", ".join(uuid.hex()[:12] for uuid in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
+    return found[0]
+
+
+async def workflows_like(store: Store, which: str) -> list[bytes]:
+    """Workflows, six at most and the newest first, whose id begins so (4 characters or more) or named so."""
     from caroni.model.mapping import escape
 
-    prefix = f"{digits}%" if re.fullmatch(r"[0-9a-f]{4,31}", digits) else ""
+    digits = which.replace("-", "").lower()
+    prefix = f"{digits}%" if re.fullmatch(r"[0-9a-f]{4,32}", digits) else ""
     rows = await store.database.fetch(
         "SELECT workflow_uuid FROM workflow WHERE workflow_uuid LIKE ? OR name = ?"
         " ORDER BY created_at DESC LIMIT 6",
         prefix,
         escape(which),
     )
-    if not rows:
-        raise _unknown(which)
-    if len(rows) > 1:
-        some = ", ".join(str(row[0])[:12] for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-        raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
-    return bytes.fromhex(rows[0][0])
+    return [bytes.fromhex(row[0]) for row in rows]
 
 
 def _unknown(which: str) -> UsageError:
     return UsageError(f"there is no workflow {safe_line(which, 60)!r}; see: caroni list")
 
 
-def _shown(row: Workflow, steps: Any) -> WorkflowShown:
+def shown_of(row: Workflow, steps: Mapping[Any, int]) -> WorkflowShown:
+    """A workflow's row as people see it, with its steps counted by state."""
     return WorkflowShown(
         workflow=row.workflow_uuid.hex(),
         name=row.name,
@@ -215,7 +224,7 @@ def _shown(row: Workflow, steps: Any) -> WorkflowShown:
         submitter=row.submitter,
         steps_total=row.steps_total,
         steps_left=row.steps_left,
-        steps={state.value: count for state, count in steps.items()},
+        steps={str(state): count for state, count in steps.items()},
         created_at=row.created_at,
         ended_at=row.ended_at,
         failure=row.failure,
