@@ -95,3 +95,12 @@ def _of_workflow(message: Message) -> str:
 def brief(name: str) -> str:
     """A message type's name where there is little room: ``OfferAccept``, ``FlowCreate``."""
     return name.replace("JobFulfillment", "").replace("WorkFlow", "Flow").replace("Job", "")
+
+
+def short_name(uri: str) -> str:
+    """A participant where there is little room: ``g1``, ``all agents``, ``unsigned AbCdEf``."""
+    if uri.startswith("caroni://*/"):
+        return f"all {uri.split('/')[3]}s"
+    if uri.startswith("unsigned:"):
+        return f"unsigned {uri.rpartition('.')[2][:6]}"
+    return uri.rpartition("/")[2] or "?"

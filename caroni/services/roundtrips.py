@@ -101,3 +101,20 @@ def round_trips(entries: Iterable[TraceEntry]) -> dict[tuple[int, int], int]:
     """Microseconds that each reply took, by the reply's ``key``; entries in the order of their ``rev``."""
     pairs = RoundTrips()
     return {entry.key: took for entry in entries if (took := pairs.add(entry)) is not None}
+
+
+def elapsed(microseconds: int) -> str:
+    """How long something took, for a narrow column: ``850 us``, ``12 ms``, ``3.2 s``, ``5 min``.
+
+    ``at once``: in the same unit of work.
+    """
+    if microseconds <= 0:
+        return "at once"
+    if microseconds < 1000:
+        return f"{microseconds} us"
+    if microseconds < 999_500:
+        return f"{(microseconds + 500) // 1000} ms"
+    seconds = microseconds / 1_000_000
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
