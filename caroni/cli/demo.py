@@ -29,6 +29,7 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running at the end, to look around, until Ctrl-C.")
     ] = False,
+    serve: Annotated[bool, typer.Option("--serve", hidden=True)] = False,
     json: Json = False,
 ) -> None:
     """Run a sample across a manager and two agents, and show every message they exchange.
@@ -36,6 +37,10 @@ def demo(
     Everything is real and nothing is needed: signed messages, a bus and databases, all in this process and
     in a temporary directory.
     """
+    if serve:  # for `caroni tui --demo`
+        from caroni.cli import demoserver
+
+        return demoserver.run()
     from caroni.cli import local
     from caroni.cli.handshake import Handshake
     from caroni.cli.run import fail_unless_completed
@@ -100,7 +105,7 @@ def _conclude(task: Task, ended: Ended, shown: Handshake, keep: bool) -> None:
     for name in [n for n in _MORE if n != task.name][:2]:
         folder = near(samples / name)
         output.line(f"  {caroni} run {folder}/workflow.cwl {folder}/inputs.yml")
-    output.line(f"  {caroni} demo --keep")
+    output.line(f"  {caroni} tui --demo        the operator's console, on a system with more to see")
 
 
 async def _stay(system: Embedded, place: Path, ended: Ended, *, quiet: bool) -> None:

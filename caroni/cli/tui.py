@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from caroni.cli.options import example
 
 if TYPE_CHECKING:
     from caroni.config import Loaded
+    from caroni.tui.tap import Tap
 
 app = group()
 
@@ -23,6 +25,7 @@ app = group()
         "caroni tui --config m1",
         "caroni tui --config m1 --config g1 --readonly",
         "caroni tui --config g1 --screen jobs --slow",
+        "caroni tui --config m1 --web",
     )
 )
 def tui(
@@ -61,25 +64,63 @@ def tui(
             show_default=False,
         ),
     ] = None,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="On a manager and agents that are started for it; nothing is needed."),
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve it to a browser on this host (extra: caroni\\[web]).")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1, for --web.", min=0, max=65535)] = 8765,
 ) -> None:
     """Watch and steer managers and agents from a terminal.
 
     Attaches to the databases of the configurations given (their daemons need not run), and listens to the
     broker where its user may. Keys are at the bottom of each screen; ? lists them all.
     """
+    if web:
+        from caroni.cli.webconsole import serve
+
+        given = [*_chosen(screen, readonly, slow, ascii_, theme, keys), *(["--demo"] if demo else [])]
+        return serve(given, [] if demo else attached(config), port)
     slow_line = slow if slow is not None else bool(os.environ.get("SSH_CONNECTION"))
     if slow_line:
         quieten()
-    from caroni.tui.app import ConsoleApp, Settings
-    from caroni.tui.run import run, wants_ascii
-    from caroni.tui.site import Site
+    with ExitStack() as stack:
+        system = None
+        if demo:
+            from caroni.cli.demoattach import demo_system
 
-    loaded = attached(config)
-    settings = Settings(readonly=readonly, slow=slow_line, theme=theme, start=screen, keymap=_keymap(keys))
-    console = ConsoleApp([Site(one, readonly=readonly) for one in loaded], settings)
-    code = run(console, ascii=ascii_ or wants_ascii(), mouse=not slow_line)
+            system = stack.enter_context(demo_system())  # it starts while we go on
+        from caroni.tui.app import ConsoleApp, Settings
+        from caroni.tui.run import require_terminal, run, wants_ascii
+        from caroni.tui.site import Site
+
+        require_terminal()
+        tap: Tap | None = system.tap if system is not None else None
+        loaded = attached(system.configurations() if system is not None else config)
+        settings = Settings(
+            readonly=readonly, slow=slow_line, theme=theme, start=screen, keymap=_keymap(keys)
+        )
+        console = ConsoleApp([Site(one, readonly=readonly) for one in loaded], settings, tap=tap)
+        code = run(console, ascii=ascii_ or wants_ascii(), mouse=not slow_line)
     if code:
         raise typer.Exit(code)
+
+
+def _chosen(
+    screen: str, readonly: bool, slow: bool | None, ascii: bool, theme: str, keys: Path | None
+) -> list[str]:
+    """The options that are not as they are by themselves, for the console of a visitor."""
+    words = [f"--theme={theme}"]
+    if screen:
+        words.append(f"--screen={screen}")
+    if keys is not None:
+        words.append(f"--keys={keys.absolute()}")
+    if slow is not None:
+        words.append("--slow" if slow else "--fast")
+    words += ["--readonly"] * readonly + ["--ascii"] * ascii
+    return words
 
 
 def attached(config: list[Path] | None) -> list[Loaded]:

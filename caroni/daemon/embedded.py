@@ -2,6 +2,9 @@
 
 The same daemons on the in-process bus, with SQLite files in a directory of their own and a CA that is
 thrown away after it has signed: nothing is switched off, only near.
+
+A *furnished* system also leaves in its directories what an installation has (configuration, key, certificate,
+trust) and holds the daemons' locks: every command, and the console, then works on it as on any other.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+from filelock import FileLock
 
+from caroni.config import Loaded, load_config
 from caroni.core.agent.state import ENDED as JOB_ENDED
 from caroni.core.agent.state import AgentPolicy, AgentSettings, Allowance
 from caroni.core.manager.state import ManagerPolicy, ManagerSettings
@@ -39,7 +44,10 @@ from caroni.plugins.manager import Plugins
 from caroni.services.definitions import definition_files, definition_row
 from caroni.services.starter import starter
 from caroni.text import safe_line
-from caroni.trust.authority import throwaway
+from caroni.trust import exchange, keys
+from caroni.trust.authority import CertificateAuthority, throwaway
+from caroni.trust.identity import ROLES
+from caroni.trust.store import TrustStore
 
 SITE = "local.example"
 MANAGER = "main"
@@ -61,10 +69,16 @@ class Embedded:
         directory: exists and is private; databases and spools go there.
         agents: agent name -> the job definitions that it holds.
         slots: jobs that an agent runs at once.
+        furnished: with all files of an installation.
     """
 
     def __init__(
-        self, directory: Path, agents: Mapping[str, Sequence[JobDefinition]], *, slots: int | None = None
+        self,
+        directory: Path,
+        agents: Mapping[str, Sequence[JobDefinition]],
+        *,
+        slots: int | None = None,
+        furnished: bool = False,
     ) -> None:
         self._directory = directory
         self._definitions = agents
@@ -72,8 +86,14 @@ class Embedded:
         self._clock = SystemClock()
         self._broker = MemoryBroker()
         participants = [("manager", MANAGER), ("submitter", "you"), *(("agent", name) for name in agents)]
-        trust, signers = throwaway(SITE, participants, now=self._clock.now())
-        self._identities = {uri: Identity(signer=signer, trust=trust) for uri, signer in signers.items()}
+        #: the configurations of a furnished system, the manager's first
+        self.installed: list[Loaded] = []
+        self._locks: list[FileLock] = []
+        if furnished:
+            self._identities = self._furnish(participants)
+        else:
+            trust, signers = throwaway(SITE, participants, now=self._clock.now())
+            self._identities = {uri: Identity(signer=signer, trust=trust) for uri, signer in signers.items()}
         self._plugins = Plugins.load()
         self._schema: Path | None = None
         self.manager: ManagerNode
@@ -89,6 +109,35 @@ class Embedded:
     def nodes(self) -> list[Node]:
         """Manager and agents."""
         return [self.manager, *self.agents]
+
+    @property
+    def broker(self) -> MemoryBroker:
+        """What everybody is connected to."""
+        return self._broker
+
+    def _furnish(self, participants: Iterable[tuple[str, str]]) -> dict[str, Identity]:
+        """Write what ``caroni init`` and the CA would; everybody believes his own directory."""
+        now = self._clock.now()
+        authority = CertificateAuthority.in_memory(SITE, now=now)
+        bundle = exchange.export_bundle(authority, ROLES, now=now)
+        identities = {}
+        for role, name in participants:
+            if role == "submitter":
+                signer = authority.issue_key(role, name, now=now)
+                identities[signer.uri] = Identity(signer=signer, trust=TrustStore([authority.trust()]))
+                continue
+            (self._directory / name).mkdir(mode=0o700)
+            loaded = load_config(self._write_configuration(role, name), environ={})
+            self.installed.append(loaded)
+            security = loaded.config.security
+            key = keys.generate_key()
+            keys.store_private_key(security.key_file, key)
+            certificate = authority.certify(key.public_key(), role, name, now=now)
+            keys.write_atomically(security.certificate_file, certificate.encode("ascii"))
+            exchange.import_bundle(security.trust_dir, bundle, expect_fingerprint=authority.fingerprint)
+            signer = keys.KeySigner(key, certificate)
+            identities[signer.uri] = Identity(signer=signer, trust=TrustStore.load(security.trust_dir))
+        return identities
 
     async def start(self) -> None:
         """Make the databases and start everybody."""
@@ -149,7 +198,7 @@ class Embedded:
 
     async def _store(self, name: str, role: Role) -> Store:
         directory = self._directory / name
-        directory.mkdir(mode=0o700)
+        directory.mkdir(mode=0o700, exist_ok=bool(self.installed))
         url = f"sqlite://{directory}/caroni.db"
         if self._schema is None:
             await migrate(url, directory / "caroni.lock")
@@ -159,17 +208,22 @@ class Embedded:
         else:
             shutil.copyfile(self._schema, directory / "caroni.db")
         (directory / "caroni.db").chmod(0o600)
+        for loaded in self.installed:
+            if loaded.directory == directory:
+                self._locks.append(FileLock(loaded.lock_file))
+                self._locks[-1].acquire(timeout=0)
         return await Store.open(url, role)
 
     def write_configurations(self) -> list[Path]:
         """Write a ``caroni.toml`` beside each database, so that commands can read them; gives the files."""
-        written = []
-        for role, name in [("manager", MANAGER), *(("agent", name) for name in self._definitions)]:
-            path = self._directory / name / "caroni.toml"
-            path.write_text(starter(role, SITE, name, broker="amqp://localhost/"), "utf-8")
-            path.chmod(0o600)
-            written.append(path)
-        return written
+        everybody = [("manager", MANAGER), *(("agent", name) for name in self._definitions)]
+        return [self._write_configuration(role, name) for role, name in everybody]
+
+    def _write_configuration(self, role: str, name: str) -> Path:
+        path = self._directory / name / "caroni.toml"
+        path.write_text(starter(role, SITE, name, broker="amqp://localhost/"), "utf-8")
+        path.chmod(0o600)
+        return path
 
     async def add_template(self, name: str, plan: Plan, documents: str = "{}") -> None:
         """Give the manager a template; failed steps are tried again sooner than between hosts."""
@@ -195,6 +249,10 @@ class Embedded:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
+        await self.kill_jobs()
+
+    async def kill_jobs(self) -> None:
+        """End every process of a job at once."""
         await asyncio.to_thread(self._kill_leftovers)
 
     @staticmethod
@@ -217,6 +275,8 @@ class Embedded:
         for node in [*self.agents, *([self.manager] if hasattr(self, "manager") else [])]:
             await node.stop()
         self._plugins.close()
+        for lock in self._locks:
+            lock.release()
 
 
 def _near(step: PlanStep) -> PlanStep:

@@ -18,6 +18,18 @@ def wants_ascii(environ: Mapping[str, str] = os.environ) -> bool:
     return "utf8" not in encoding or environ.get("TERM", "") == "dumb"
 
 
+def require_terminal() -> None:
+    """See that there is something to show the console on: a terminal, or a browser (``caroni.tui.web``).
+
+    Raises:
+        UsageError: there is none.
+    """
+    if os.environ.get("TEXTUAL_DRIVER"):
+        return
+    if not sys.stdin.isatty() or not sys.stdout.isatty():
+        raise UsageError("the console needs a terminal (programs use the commands with --json)")
+
+
 def run(app: ConsoleApp, *, ascii: bool, mouse: bool) -> int:
     """Show the console until it is left; the terminal is restored in any case.
 
@@ -27,8 +39,7 @@ def run(app: ConsoleApp, *, ascii: bool, mouse: bool) -> int:
     Raises:
         UsageError: there is no terminal.
     """
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
-        raise UsageError("the console needs a terminal (programs use the commands with --json)")
+    require_terminal()
     use_ascii(ascii)
     app.run(mouse=mouse)
     return app.return_code or 0
