@@ -1,4 +1,4 @@
-"""``caroni jobs``: a manager's attempts, or an agent's queue and what runs."""
+"""``caroni jobs``: a manager's attempts, or an agent's queue and what runs; and everything of one job."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import typer
 from caroni.cli import output
 from caroni.cli.frame import group
 from caroni.cli.options import Configuration, Json, example
+from caroni.cli.showjob import show_job
 from caroni.errors import UsageError
+from caroni.text import safe_line
 
 if TYPE_CHECKING:
     from caroni.config import Loaded
+    from caroni.services.jobdetail import JobShown
     from caroni.services.jobs import JobOfAgent, JobOfManager
 
 app = group()
@@ -21,15 +24,19 @@ app = group()
 
 @app.command(
     epilog=example(
-        "caroni jobs 3f2a --config m1", "caroni jobs --state queued --config g1", "caroni jobs --all"
+        "caroni jobs 3f2a --config m1",
+        "caroni jobs --state queued --config g1",
+        "caroni jobs 8e41c0 --config g1",
+        "caroni jobs --all",
     )
 )
 def jobs(
     which: Annotated[
         str | None,
         typer.Argument(
-            help="Of one workflow: its id, its first characters, or its name (a manager's configuration).",
-            metavar="[WORKFLOW]",
+            help="One job, by the first characters of its id; or those of one workflow of a manager,"
+            " by its id or name.",
+            metavar="[JOB|WORKFLOW]",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +46,11 @@ def jobs(
     config: Configuration = None,
     json: Json = False,
 ) -> None:
-    """List jobs: on a manager one line for each attempt, on an agent what runs and its queue in order."""
+    """List jobs: on a manager one line for each attempt, on an agent what runs and its queue in order.
+
+    With the id of a job, show everything of that one: inputs, outputs, exit code, use of resources. What it
+    writes is shown by: caroni logs.
+    """
     from caroni.config import load_config
 
     loaded = load_config(config)
@@ -48,11 +59,13 @@ def jobs(
         raise UsageError(
             f"{loaded.path} is the configuration of a submitter: see caroni show and caroni explain"
         )
+    if which is not None and (job := asyncio.run(_one(loaded, which))) is not None:
+        if json:
+            output.as_json(job)
+        else:
+            show_job(job)
+        return
     if role == "agent":
-        if which is not None:
-            raise UsageError(
-                "an agent does not know workflows: leave WORKFLOW out, or give a manager's --config"
-            )
         here = asyncio.run(_of_agent(loaded, state, all_, limit))
         if json:
             output.as_json(here)
@@ -64,6 +77,32 @@ def jobs(
         output.as_json(found)
     else:
         _show_manager(found)
+
+
+async def _one(loaded: Loaded, which: str) -> JobShown | None:
+    """The job that is meant; None if it must be a workflow.
+
+    Raises:
+        UsageError: it may be more than one, or (on an agent) is none.
+    """
+    from caroni.services.control import to_daemon
+    from caroni.services.jobdetail import job_shown
+    from caroni.services.jobs import find_job, jobs_like, only_job
+    from caroni.services.workflows import workflows_like
+
+    async with to_daemon(loaded, read_only=True) as store:
+        if store.role == "agent":
+            peer, job_uuid = await find_job(store, which)
+            return await job_shown(loaded, store, peer, job_uuid)
+        found = await jobs_like(store, which)
+        if not found:
+            return None
+        if workflows := await workflows_like(store, which):
+            raise UsageError(
+                f"{safe_line(which, 60)!r} could be job {found[0][1].hex()[:12]} or workflow"
+                f" {workflows[0].hex()[:12]}: give more of the id"
+            )
+        return await job_shown(loaded, store, *only_job(found, which))
 
 
 async def _of_manager(

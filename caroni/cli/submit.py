@@ -1,4 +1,4 @@
-"""``caroni submit``: a workflow to a manager, over the broker."""
+"""``caroni submit``: a workflow to a manager, over the broker or on its own host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -44,6 +44,7 @@ class Reserve(StrEnum):
     epilog=example(
         "caroni submit text-chain --input message=hello --wait --config s1",
         "caroni submit align --inputs inputs.yml --file reads=r1.fastq --manager caroni://a.example/manager/m1",
+        "caroni submit text-chain --input message=hello --config m1",
         "caroni submit --flush",
     )
 )
@@ -90,8 +91,9 @@ def submit(
 ) -> None:
     """Send a workflow to a manager and print its id.
 
-    Where the broker is not in reach the request is kept, and the next submit (or submit --flush) sends it
-    first. With --wait the end decides: outputs on stdout and exit code 0, or 1.
+    With a submitter's configuration it goes over the broker; where that is not in reach the request is kept,
+    and the next submit (or submit --flush) sends it first. With a manager's own configuration its operator
+    starts it on that host. With --wait the end decides: outputs on stdout and exit code 0, or 1.
     """
     from caroni.cli import remote
     from caroni.config import load_config
@@ -111,8 +113,14 @@ def submit(
         if left:
             raise CaroniError(f"{left} not sent; they stay in {unsent.directory(loaded)}")
         return
-    uri = remote.manager_of(loaded, manager)
     values = _values(inputs, input_ or (), file or ())
+    if loaded.config.role == "manager":
+        if manager not in (None, loaded.config.uri):
+            raise UsageError(f"--manager: {loaded.path} is the configuration of {loaded.config.uri} itself")
+        wish = _Wish(template, values, name, on_failure is OnFailure.KILL, reserve is Reserve.ALL)
+        asyncio.run(_submit_here(loaded, wish, wait, timeout, quiet, json))
+        return
+    uri = remote.manager_of(loaded, manager)
     one = _new(uri, template, values, name, wait, on_failure, reserve)
     try:
         asyncio.run(_submit(loaded, one, wait, timeout, quiet, json))
@@ -165,6 +173,58 @@ def _new(
         reserve=messages.Reserve.ALL if reserve is Reserve.ALL else messages.Reserve.READY,
     )
     return Unsent(manager=manager, create=create, saved_at=now())
+
+
+class _Wish(NamedTuple):
+    template: str
+    values: dict[str, str]
+    name: str
+    kill_on_failure: bool
+    reserve_all: bool
+
+
+async def _submit_here(
+    loaded: Loaded, wish: _Wish, wait: bool, seconds: float | None, quiet: bool, json: bool
+) -> None:
+    """By the manager's own operator: a command in its database."""
+    from caroni.cli import remote
+    from caroni.cli.progress import progress
+    from caroni.cli.run import fail_unless_completed
+    from caroni.cli.watch import in_the_database
+    from caroni.services import workflows
+    from caroni.services.control import to_daemon
+    from caroni.services.submitting import submit
+
+    async with to_daemon(loaded) as store:
+        begun = await submit(
+            loaded,
+            store,
+            wish.template,
+            wish.values,
+            name=wish.name,
+            kill_on_failure=wish.kill_on_failure,
+            reserve_all=wish.reserve_all,
+            patience=seconds or _ANSWER,
+        )
+    if not wait:
+        if json:
+            output.as_json(begun)
+        else:
+            output.line(begun.workflow)
+        return
+    if not quiet:
+        output.note(f"workflow {begun.workflow}")
+    with progress(begun.name, quiet=quiet) as display:
+        late = f"workflow {begun.workflow} goes on: not at its end after {seconds} s; see: caroni watch"
+        work = in_the_database(loaded, begun.workflow, display)
+        state, failure, steps = await remote.within(seconds, work, late)
+    outputs = await workflows.outputs(loaded, begun.workflow, partial=True)
+    if json:
+        output.as_json({"workflow": begun.workflow, "state": state, "failure": failure,
+                        "steps": steps, "outputs": outputs})  # fmt: skip
+    elif state == "completed":
+        output.as_json(outputs)
+    fail_unless_completed(begun.name, state, failure, steps)
 
 
 async def _flush(

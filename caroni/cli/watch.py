@@ -49,7 +49,7 @@ def watch(
         if loaded.config.role == "submitter":
             state, failure, steps = asyncio.run(_over_the_broker(loaded, manager, which, shown))
         else:
-            state, failure, steps = asyncio.run(_in_the_database(loaded, which, shown))
+            state, failure, steps = asyncio.run(in_the_database(loaded, which, shown))
     fail_unless_completed(which, state, failure, steps)
 
 
@@ -64,9 +64,10 @@ async def _over_the_broker(
     return last.workflows[0].state, last.workflows[0].failure, steps
 
 
-async def _in_the_database(
+async def in_the_database(
     loaded: Loaded, which: str, display: Progress
 ) -> tuple[str, str, list[StepOfWorkflow]]:
+    """Show a workflow of a manager's database until its end; gives state, failure and steps."""
     from caroni.services import workflows
 
     while True:

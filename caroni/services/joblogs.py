@@ -17,7 +17,7 @@ from caroni.core.commands import RequestLog
 from caroni.core.rows import AgentJob, Job, JobLog
 from caroni.core.states import is_terminal
 from caroni.errors import CaroniError, UsageError, of_system
-from caroni.services.control import PATIENCE, Answer, give, require
+from caroni.services.control import PATIENCE, Answer, LeftForLater, give, require
 from caroni.services.jobs import rows
 from caroni.services.stores import now
 
@@ -195,7 +195,8 @@ async def ask(
 ) -> int:
     """Have a manager ask a job's agent for the end of a stream; gives when it asked.
 
-    The answer shows in :func:`part`, by ``at`` or ``refusal``; :func:`answered` waits for it.
+    A question that the manager has not taken up is not followed by another. The answer shows in
+    :func:`part`, by ``at`` or ``refusal``; :func:`answered` waits for it.
 
     Args:
         loaded: the manager's configuration.
@@ -209,10 +210,19 @@ async def ask(
     Raises:
         UsageError: it is an agent's configuration.
         CommandRefused: the job is not known, or its agent has no logs to give.
-        LeftForLater: the manager has not answered.
+        LeftForLater: the manager has not asked (yet).
     """
     require(loaded, "manager", "asking for a log")
     command = RequestLog(peer=peer, job_uuid=job_uuid, stream=stream, max_bytes=max_bytes)
+    left = await store.database.fetch(
+        "SELECT id FROM command WHERE state = 'new' AND kind = ? AND args = ?",
+        str(command.__struct_config__.tag),
+        msgspec.json.encode(command).decode(),
+    )
+    if left:
+        raise LeftForLater(
+            "the manager does not run or is busy: it has not asked the agent yet, and will when it can"
+        )
     answer: Answer = await give(loaded, store, command, patience=patience)
     return int(answer.result.get("asked_at", 0))
 

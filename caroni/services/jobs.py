@@ -39,27 +39,40 @@ async def find_job(store: Store, which: str) -> tuple[str, bytes]:
     Raises:
         UsageError: there is none, or more than one.
     """
-    from caroni.model.mapping import unescape
-
-    digits = which.replace("-", "").lower()
-    found: list[tuple[str, bytes]] = []
-    if re.fullmatch(r"[0-9a-f]{4,32}", digits):
-        column, tables = (
-            ("agent", ("job", "orphan")) if store.role == "manager" else ("manager", ("agent_job",))
-        )
-        for table in tables:
-            query = f"SELECT {column}, job_uuid FROM {table} WHERE job_uuid LIKE ? ORDER BY job_uuid LIMIT 6"
-            found += [
-                (unescape(str(row[0])), bytes.fromhex(row[1]))
-                for row in await store.database.fetch(query, f"{digits}%")
-            ]
+    found = await jobs_like(store, which)
     if not found:
         raise UsageError(f"there is no job {safe_line(which, 60)!r}; see: caroni jobs")
-    found = list(dict.fromkeys(found))  # an orphan that was adopted is a job too
+    return only_job(found, which)
+
+
+def only_job(found: list[tuple[str, bytes]], which: str) -> tuple[str, bytes]:
+    """The one job of those that ``which`` may mean.
+
+    Raises:
+        UsageError: it may mean more than one.
+    """
     if len(found) > 1:
         some = ", ".join(uuid.hex()[:12] for _, uuid in found[:5]) + (", ..." if len(found) > 5 else "")
         raise UsageError(f"{safe_line(which, 60)!r} could be any of {some}: give more of the id")
     return found[0]
+
+
+async def jobs_like(store: Store, which: str) -> list[tuple[str, bytes]]:
+    """Peer and id of the jobs, six at most, whose id begins so (with 4 characters or more)."""
+    from caroni.model.mapping import unescape
+
+    digits = which.replace("-", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{4,32}", digits):
+        return []
+    found: list[tuple[str, bytes]] = []
+    column, tables = ("agent", ("job", "orphan")) if store.role == "manager" else ("manager", ("agent_job",))
+    for table in tables:
+        query = f"SELECT {column}, job_uuid FROM {table} WHERE job_uuid LIKE ? ORDER BY job_uuid LIMIT 6"
+        found += [
+            (unescape(str(row[0])), bytes.fromhex(row[1]))
+            for row in await store.database.fetch(query, f"{digits}%")
+        ]
+    return list(dict.fromkeys(found))[:6]  # an orphan that was adopted is a job too
 
 
 def kill_of(job: Job) -> str:

@@ -134,7 +134,7 @@ def test_an_agents_queue_in_order(g1, caroni):
     assert "failed, waits for release" in caroni("jobs", "--all", *g1).out
     assert len(caroni("jobs", "--all", *g1, "--json").json) == 5
     assert [j["job"][:2] for j in caroni("jobs", "--state", "failed", *g1, "--json").json] == ["14"]
-    assert "does not know workflows" in caroni("jobs", "first", *g1).refused()
+    assert "there is no job 'first'" in caroni("jobs", "first", *g1).refused()
     assert "none of: pending" in caroni("jobs", "--state", "lost", *g1).refused()
 
 

@@ -123,8 +123,43 @@ def test_a_rejected_and_a_failed_workflow(site):
         1
     )
     assert "--manager" in site.submitter("submit", "x", "--manager", "m1").refused()
-    assert "submitter" in site.manager("submit", "x").refused()
     assert site.unsent() == []
+
+
+def test_a_managers_operator_submits_without_broker_or_submitter(site):
+    nowhere = {"CARONI_AMQP__URL": "amqp://127.0.0.1:1/"}
+    m1 = ("--config", site.root / "m1")
+    result = process(
+        "submit", "text-chain", "-i", "message=here", "--wait", "--name", "local", *m1, **nowhere
+    )
+    assert result.json == {"final_text": "prepend HERE append"}
+    assert "workflow local  completed" in result.err
+    shown = site.manager("show", "local", "--json").json
+    assert shown["submitter"] == MANAGER
+    # it is nobody's at the broker
+    assert "local" not in [w["name"] for w in site.submitter("list", "--json").json]
+
+    begun = site.manager("submit", "text-chain", "-i", "message=one", "--json").json
+    assert begun == {"workflow": begun["workflow"], "name": "text-chain", "revision": 1}
+    assert site.manager("watch", begun["workflow"], "--quiet").code == 0
+    waited = site.manager("submit", "text-chain", "-i", "message=two", "--wait", "--json").json
+    assert (waited["state"], len(waited["steps"])) == ("completed", 3)
+
+
+def test_a_managers_operator_hears_what_a_submitter_hears(site):
+    for arguments in (("nothing-like-it",), ("text-chain",), ("text-chain", "-i", "mesage=x")):
+        here = site.manager("submit", *arguments).refused(1)
+        assert here == site.submitter("submit", *arguments).refused(1)
+    other = ("--manager", "caroni://c.example/manager/m2")
+    assert "itself" in site.manager("submit", "text-chain", *other).refused()
+    assert "of a submitter" in site.manager("submit", "--flush").refused()
+    assert "larger than" in _too_large(site).refused()
+
+
+def _too_large(site):
+    inputs = site.root / "large.json"
+    inputs.write_text(json.dumps({"message": "x" * (3 * 1024 * 1024 + 1)}))
+    return site.manager("submit", "text-chain", "--inputs", inputs)
 
 
 def test_a_workflow_that_takes_longer_goes_on(site):
