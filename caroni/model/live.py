@@ -67,9 +67,14 @@ _ENDED_STEPS = _names(s for s in StepState if is_terminal(s))
 _UNSETTLED_JOBS = _names(s for s in JobState if not is_terminal(s) and s != JobState.LOST)
 #: jobs of workflows that have ended keep their workflow in memory until they are settled
 _UNSETTLED = f"(due > 0 OR state IN ({_UNSETTLED_JOBS}))"
-_LIVE_WORKFLOWS = (
-    f"SELECT workflow_uuid FROM workflow WHERE state NOT IN ({_ENDED_WORKFLOWS})"
-    f" UNION SELECT workflow_uuid FROM job WHERE {_UNSETTLED}"
+_OPEN_WORKFLOWS = f"SELECT workflow_uuid FROM workflow WHERE state NOT IN ({_ENDED_WORKFLOWS})"
+_LIVE_WORKFLOWS = f"{_OPEN_WORKFLOWS} UNION SELECT workflow_uuid FROM job WHERE {_UNSETTLED}"
+#: of a workflow that has ended only the steps of its unsettled jobs
+_LIVE_STEPS = (
+    f"SELECT id FROM step WHERE workflow_uuid IN ({_OPEN_WORKFLOWS})"
+    " UNION SELECT s.id FROM step s"
+    ' JOIN job j ON j.workflow_uuid = s.workflow_uuid AND j.step_index = s."index"'
+    f" WHERE j.due > 0 OR j.state IN ({_UNSETTLED_JOBS})"
 )
 _OPEN_REQUESTS = _names([RequestState.OPEN, RequestState.ACCEPTING])
 _LIVE_REQUESTS = (
@@ -88,7 +93,7 @@ _LIVE_JOBS = (
 _MANAGER_LIVE: tuple[tuple[type[Row], str, str], ...] = (
     (Peer, "''", ""),
     (Workflow, "t.workflow_uuid", f"WHERE t.workflow_uuid IN ({_LIVE_WORKFLOWS})"),
-    (Step, "t.workflow_uuid", f"WHERE t.workflow_uuid IN ({_LIVE_WORKFLOWS})"),
+    (Step, "t.workflow_uuid", f"WHERE t.id IN ({_LIVE_STEPS})"),
     (Request, "t.workflow_uuid", f"WHERE t.request_uuid IN ({_LIVE_REQUESTS})"),
     (
         Offer,
@@ -101,7 +106,7 @@ _MANAGER_LIVE: tuple[tuple[type[Row], str, str], ...] = (
         "j.workflow_uuid",
         f"JOIN job j ON j.job_uuid = t.job_uuid AND j.agent = t.agent WHERE j.id IN ({_LIVE_JOBS})",
     ),
-    (Flow, "t.workflow_uuid", f"WHERE t.workflow_uuid IN ({_LIVE_WORKFLOWS})"),
+    (Flow, "t.workflow_uuid", f"WHERE t.workflow_uuid IN ({_OPEN_WORKFLOWS})"),
     (Orphan, "t.job_uuid", "WHERE t.due > 0"),
 )
 

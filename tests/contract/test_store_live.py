@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from caroni.core.messages import JobStatus, WorkFlowCancel
+from caroni.core.plan import DAY
 from caroni.core.rows import (
     AgentInput,
     AgentJob,
@@ -33,6 +35,8 @@ from caroni.core.states import (
 )
 from caroni.model.store import Store
 from caroni.model.unit import Unit
+from tests.core.build import SUBMITTER
+from tests.core.forgetful import ForgetfulManager
 from tests.model.databases import *  # noqa: F403
 from tests.model.samples import AGENT, MANAGER, NOW, Ids, workflow_rows
 
@@ -101,7 +105,59 @@ async def test_an_unsettled_job_keeps_its_ended_workflow_in_memory(
     rows[Job] = [msgspec.structs.replace(rows[Job][0], state=state, due=due, kill_wanted=True)]
     await commit(store, rows)
     found = keys((await store.load_live_manager()).rows)
-    assert found >= keys({kind: rows[kind] for kind in (Workflow, Step, Job, JobOutput)})
+    assert found == keys({kind: rows[kind] for kind in (Workflow, Step, Job, JobOutput)})
+
+
+async def test_of_an_ended_workflow_the_steps_of_unsettled_jobs_come_back(open_store: Open) -> None:
+    store = await open_store()
+    rows = workflow_rows(
+        Ids(),
+        steps=3,
+        state=WorkflowState.CANCELLED,
+        step_state=StepState.CANCELLED,
+        job_state=JobState.KILLED,
+    )
+    rows[Job][1] = msgspec.structs.replace(rows[Job][1], state=JobState.LOST, due=NOW)
+    await commit(store, rows)
+    found = keys((await store.load_live_manager()).rows)
+    assert found == keys([rows[Workflow][0], *(rows[kind][1] for kind in (Step, Job, JobOutput))])
+
+
+def cancelled_before_its_job_is_known(template: str) -> ForgetfulManager:
+    """The job of the first step was accepted too late: nothing of the workflow was in memory then."""
+    manager = ForgetfulManager()
+    manager.submit(template)
+    manager.offer()
+    manager.say(WorkFlowCancel(workflow_uuid=manager.workflow_uuid), SUBMITTER)
+    assert not manager.state.tables[Workflow]
+    manager.accepted()
+    assert manager.job().state is JobState.SUPERSEDED
+    return manager
+
+
+def cancelled_while_its_job_runs(template: str) -> ForgetfulManager:
+    """The agent is silent for so long that the workflow ends without it; it has still to be told."""
+    manager = ForgetfulManager()
+    manager.running(template)
+    manager.say(WorkFlowCancel(workflow_uuid=manager.workflow_uuid), SUBMITTER)
+    manager.wait(DAY)
+    assert manager.workflow.state is WorkflowState.CANCELLED
+    assert manager.job().state is JobState.LOST
+    return manager
+
+
+@pytest.mark.parametrize("template", ["one", "chain", "pair"])
+@pytest.mark.parametrize("history", [cancelled_before_its_job_is_known, cancelled_while_its_job_runs])
+async def test_memory_has_of_an_ended_workflow_what_a_start_loads(
+    history: Callable[[str], ForgetfulManager], template: str, open_store: Open
+) -> None:
+    store, manager = await open_store(), history(template)
+    for row_type, row in ((row_type, row) for (row_type, _), row in manager.store.rows.items()):
+        await commit(store, {row_type: [row]})
+    in_memory = [row for table in manager.state.tables.values() for row in table.values()]
+    assert keys((await store.load_live_manager()).rows) == keys(in_memory)
+    manager.status(JobStatus.KILLED)
+    assert [kind for kind, table in manager.state.tables.items() if table] == [Peer]
 
 
 @pytest.mark.parametrize(

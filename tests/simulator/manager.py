@@ -83,9 +83,10 @@ class ManagerNode(Node):
     def _live(self) -> list[Row]:
         """What the store gives at a start (``caroni.model.live``)."""
         jobs = self.of(Job)
-        live = {w.workflow_uuid for w in self.of(Workflow) if not is_terminal(w.state)}
-        live |= {j.workflow_uuid for j in jobs if _unsettled(j)}
-        steps = {s.key: s for s in self.of(Step) if s.workflow_uuid in live}
+        unsettled = {(j.workflow_uuid, j.step_index) for j in jobs if _unsettled(j)}
+        running = {w.workflow_uuid for w in self.of(Workflow) if not is_terminal(w.state)}
+        live = running | {workflow_uuid for workflow_uuid, _ in unsettled}
+        steps = {s.key: s for s in self.of(Step) if s.workflow_uuid in running or s.key in unsettled}
         open_steps = {key for key, s in steps.items() if not is_terminal(s.state)}
         requests = {
             r.request_uuid: r
@@ -105,7 +106,7 @@ class ManagerNode(Node):
         rows += [w for w in self.of(Workflow) if w.workflow_uuid in live]
         rows += [o for o in self.of(Offer) if o.request_uuid in requests]
         rows += [o for o in self.of(JobOutput) if (o.agent, o.job_uuid) in kept]
-        rows += [f for f in self.of(Flow) if f.workflow_uuid in live]
+        rows += [f for f in self.of(Flow) if f.workflow_uuid in running]
         rows += [o for o in self.of(Orphan) if o.due]
         return rows
 

@@ -296,7 +296,8 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
     ``touched`` are the rows that the unit of work changed or loaded.
     """
     gone: list[tuple[type[Row], object]] = []
-    ended: set[bytes] = set()
+    #: workflows of which something may have ended -> whether their own row is among the touched
+    ended: dict[bytes, bool] = {}
     for row in touched:
         kind = type(row)
         if kind is Job:
@@ -306,12 +307,12 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
             step = state.get(Step, (job.workflow_uuid, job.step_index))
             if step is None or step.state in _ENDED_STEP:
                 gone.extend(_job_parts(state, step, job) if step is None else _finished_parts(state, step))
-                ended.add(job.workflow_uuid)
+                ended.setdefault(job.workflow_uuid, False)
         elif kind is Step:
             step = cast("Step", row)
             if step.state in _ENDED_STEP:
                 gone.extend(_finished_parts(state, step))
-                ended.add(step.workflow_uuid)
+                ended.setdefault(step.workflow_uuid, False)
         elif kind is Request:
             request = cast("Request", row)
             if request.state in OPEN_REQUEST:
@@ -319,7 +320,7 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
             step = state.get(Step, (request.workflow_uuid, request.step_index))
             if step is None or step.state in _ENDED_STEP:
                 gone.extend(_request_parts(request))
-                ended.add(request.workflow_uuid)
+                ended.setdefault(request.workflow_uuid, False)
             elif request.state in _FRUITLESS_REQUEST and step.request_uuid != request.request_uuid:
                 gone.extend(_request_parts(request))
         elif kind is Offer:
@@ -332,11 +333,11 @@ def evictable(state: ManagerState, touched: Iterable[Row]) -> list[tuple[type[Ro
         elif kind is JobLog:
             gone.append((JobLog, row.key))
         elif kind is Workflow:
-            ended.add(cast("Workflow", row).workflow_uuid)
-    for workflow_uuid in ended:
+            ended[cast("Workflow", row).workflow_uuid] = True
+    for workflow_uuid, touched_itself in ended.items():
         workflow = state.get(Workflow, workflow_uuid)
         if workflow is not None and workflow.ended_at:
-            gone.extend(_whole_workflow(state, workflow_uuid))
+            gone.extend(_ended_workflow(state, workflow, values=touched_itself))
     return gone
 
 
@@ -386,21 +387,29 @@ def _finished_parts(state: ManagerState, step: Step) -> list[tuple[type[Row], ob
     return gone
 
 
-def _whole_workflow(state: ManagerState, workflow_uuid: bytes) -> list[tuple[type[Row], object]]:
-    workflow = state.get(Workflow, workflow_uuid)
-    assert workflow is not None
+def _ended_workflow(
+    state: ManagerState, workflow: Workflow, *, values: bool
+) -> list[tuple[type[Row], object]]:
+    """All of it but the steps whose agents still have to hear that their job is not wanted.
+
+    This is what a start would load, also of a workflow that was gone from memory when a late job brought a
+    part of it back. Nobody is given a value of an ended workflow: all go with the unit that ends it
+    (``values``).
+    """
     gone: list[tuple[type[Row], object]] = []
-    plan = state.plan(workflow)
+    plan, uuid, steps = state.plan(workflow), workflow.workflow_uuid, state.tables[Step]
+    settled = True
     for index in range(len(plan.steps)):
-        step = state.get(Step, (workflow.workflow_uuid, index))
-        if step is None:
+        if (step := cast("Step | None", steps.get((uuid, index)))) is None:
             continue
         if any((job := state.get(Job, k)) is not None and not _is_settled(job) for k in step.jobs):
-            return gone  # an agent still has to hear that its job is not wanted
-        gone.extend(_finished_parts(state, step))
-        gone.append((Step, step.key))
-        names = plan.steps[index].outputs
-        gone.extend((Flow, (workflow.workflow_uuid, f"{step.name}/{name}")) for name in names)
-    gone.extend((Flow, (workflow.workflow_uuid, i.name)) for i in plan.inputs)
-    gone.append((Workflow, workflow.key))
+            settled = False
+        else:
+            gone.extend(_finished_parts(state, step))
+            gone.append((Step, step.key))
+    if values:
+        gone.extend((Flow, (uuid, f"{step.name}/{name}")) for step in plan.steps for name in step.outputs)
+        gone.extend((Flow, (uuid, item.name)) for item in plan.inputs)
+    if settled:
+        gone.append((Workflow, workflow.key))
     return gone
