@@ -21,6 +21,7 @@ from caroni.services.traced import EVERYTHING, Decoded, TraceEntry, TraceFilter
 
 if TYPE_CHECKING:
     from caroni.model.store import Store
+    from caroni.wire.audit import Auditor
     from caroni.wire.bundle import Part
 
 #: messages on one page at most
@@ -367,7 +368,9 @@ def _too_large(size: int) -> str:
 # --- one message -----------------------------------------------------------------------------------
 
 
-async def message(loaded: Loaded, store: Store, rev: int, position: int | None = None) -> Decoded:
+async def message(
+    loaded: Loaded, store: Store, rev: int, position: int | None = None, auditor: Auditor | None = None
+) -> Decoded:
     """One message with everything in it, verified again now.
 
     Args:
@@ -375,6 +378,7 @@ async def message(loaded: Loaded, store: Store, rev: int, position: int | None =
         store: open for reading.
         rev: of its entry.
         position: of its entry, where several share ``rev``.
+        auditor: verifies; without one it is made for this message.
 
     Raises:
         UsageError: nothing has this number (any more).
@@ -382,7 +386,7 @@ async def message(loaded: Loaded, store: Store, rev: int, position: int | None =
     """
     from caroni.services import opening
 
-    auditor = await opening.auditor_of(loaded, store)
+    auditor = auditor or await opening.auditor_of(loaded, store)
     entries = await page(
         store, loaded.config.uri, EVERYTHING, after=rev - 1, before=rev + 1, limit=1, forward=True
     )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: messages of one bundle that become entries
 MAX_PARTS = 500
 
+#: no ledger ever comes to this number
+FIRST_TAPPED: Final = 2**62
+
 TapState = Literal["live", "away", "not permitted", "closed"]
 LIVE: Final = "live"
 AWAY: Final = "away"
@@ -32,51 +35,59 @@ class Tapped(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TapReader:
-    """Makes entries of what was tapped, numbered in the order in which it came."""
+    """Makes entries of what was tapped, numbered in the order in which it came.
 
-    def __init__(self, auditor: Auditor) -> None:
-        self._auditor = auditor
-        self._next = 0
+    Numbers begin far above those of a ledger, so that entries of both can be told apart. Without an auditor
+    nothing is verified: ``verdict`` is empty, and ``sender`` what the header claims.
+    """
+
+    def __init__(self, auditor: Auditor | None = None) -> None:
+        self.auditor = auditor
+        self._next = FIRST_TAPPED
 
     def entries(self, tapped: Iterable[Tapped]) -> list[TraceEntry]:
         """The messages of these envelopes. ``verdict`` is what the trust store says of each now.
 
         What belongs to which workflow is for :class:`~caroni.services.belonging.Belonging` to fill in.
         """
-        found: list[TraceEntry] = []
-        for one in tapped:
-            self._next += 1
-            found += self._of(one)
-        return found
+        return [entry for one in tapped for entry in self.of(one)]
 
-    def _of(self, one: Tapped) -> list[TraceEntry]:
+    def of(self, one: Tapped) -> list[TraceEntry]:
+        """The messages of one envelope; all have the same ``rev``."""
         from caroni.services.opening import described
         from caroni.wire.glance import glance
 
-        audit = self._auditor.audit(one.body, one.at)
-        receiver = one.routing_key
+        self._next += 1
         entry = TraceEntry(
             rev=self._next,
             at=one.at,
             direction="seen",
-            sender=audit.sender,
-            receiver=receiver,
+            sender="",
+            receiver=one.routing_key,
             type="",
-            verdict=audit.code,
+            verdict="",
             size=len(one.body),
         )
+        if self.auditor is not None:
+            entry = verified(entry, one.body, self.auditor)
         try:
             seen = glance(one.body)
         except MessageRejected as error:
-            return [msgspec.structs.replace(entry, kind="refused", summary=str(error))]
+            return [msgspec.structs.replace(entry, kind="refused", summary=error.detail, verdict=error.code)]
         # what a header claims is shown with the verdict beside it
         entry = msgspec.structs.replace(
             entry,
-            sender=audit.sender or seen.sender,
-            receiver=seen.audience[0] if seen.audience else receiver,
+            sender=entry.sender or seen.sender,
+            receiver=seen.audience[0] if seen.audience else one.routing_key,
             message_id=seen.message_id.hex(),
         )
         return [
             described(msgspec.structs.replace(entry, position=place), part, len(seen.parts))
             for place, part in enumerate(seen.parts[:MAX_PARTS])
         ]
+
+
+def verified(entry: TraceEntry, body: bytes, auditor: Auditor) -> TraceEntry:
+    """The entry with its verdict, and its sender as far as proven."""
+    audit = auditor.audit(body, entry.at)
+    return msgspec.structs.replace(entry, verdict=audit.code, sender=audit.sender or entry.sender)

@@ -9,8 +9,8 @@ import msgspec
 Kind = Literal["message", "refused", "set aside"]
 Heard = Literal["in", "out", "seen"]
 
-#: the verdict of a message that was taken
-OK = "ok"
+#: the verdict of a message that was taken, and of one that was not looked at closely
+OK, UNVERIFIED = "ok", ""
 
 
 class TraceEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True):
     step: str = ""
     job_type: str = ""
     attempt: int = 0
-    #: ``ok``, or the code of what was wrong with it
+    #: ``ok``, the code of what was wrong with it, or nothing: it was only seen passing
     verdict: str = OK
     message_id: str = ""
     #: bytes of the envelope
@@ -55,8 +55,8 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> bool:
-        """Whether anything was wrong with it when it came."""
-        return self.verdict != OK
+        """Whether anything was wrong with it when it came, as far as it was looked at."""
+        return self.verdict not in (OK, UNVERIFIED)
 
 
 class TraceFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from caroni.errors import MessageRejected
 from caroni.trust.certificates import Presented, parse_presented, urn_fingerprint
 from caroni.trust.instants import to_micros, to_text
-from caroni.trust.store import TrustStore
+from caroni.trust.store import Known, TrustStore
 from caroni.wire import caroni_pb2 as pb
 from caroni.wire.envelope import DEFAULT_SKEW, MAX_HEADER, signature_bytes
 from caroni.wire.fields import from_timestamp
@@ -26,6 +26,8 @@ from caroni.wire.sealing import HEADER_TYPE, HEADER_VERSION, pre_authentication_
 
 OK: Final = "ok"
 UNSIGNED: Final = "E_UNSIGNED"
+#: certificates of strangers that are remembered
+REMEMBERED: Final = 500
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,10 @@ class Auditor:
         self._own = frozenset(own)
         self._federation = federation
         self._skew = skew
+        #: certificates taken apart, and what was wrong with their chains, under one generation of trust
+        self._generation = trust.generation
+        self._presented: dict[bytes, Presented] = {}
+        self._refused: dict[bytes, MessageRejected] = {}
 
     def audit(self, body: bytes, now: int) -> Audit:
         """Verify one envelope; never raises for anything in it.
@@ -99,7 +105,7 @@ class Auditor:
             text = found
         key, known = self.trust.known(text)
         # not the store's own parse: a refusal that it remembers would hide what the signature is worth
-        presented = parse_presented(text) if known is None else known.presented
+        presented = self._parsed(key, text) if known is None else known.presented
         fingerprint = presented.fingerprint.hex()
         signed = envelope.signed_header
         if len(signed) > MAX_HEADER:
@@ -129,6 +135,27 @@ class Auditor:
         code, words = self._believed(key, presented, sent_at, now)
         return Audit(code=code, words=words, sender=uri, fingerprint=fingerprint)
 
+    def _parsed(self, key: bytes, text: str) -> Presented:
+        if self._generation != self.trust.generation or len(self._presented) >= REMEMBERED:
+            self._generation = self.trust.generation
+            self._presented.clear()
+            self._refused.clear()
+        presented = self._presented.get(key)
+        if presented is None:
+            presented = self._presented[key] = parse_presented(text)
+        return presented
+
+    def _verified(self, key: bytes, presented: Presented, sent_at: int, now: int) -> Known:
+        refused = self._refused.get(key)
+        if refused is not None:
+            raise refused
+        try:
+            return self.trust.verify(key, presented, sent_at, now)
+        except MessageRejected as error:
+            if error.code != "E_CERT_TIME":
+                self._refused[key] = error
+            raise
+
     def _header(self, signed: bytes, presented: Presented) -> pb.SignedHeader:
         try:
             header = pb.SignedHeader.FromString(signed)
@@ -150,7 +177,7 @@ class Auditor:
         _, known = self.trust.known(presented.text)
         try:
             if known is None:
-                known = self.trust.verify(key, presented, sent_at, now)
+                known = self._verified(key, presented, sent_at, now)
             self.trust.check(known, sent_at, now)
         except MessageRejected as error:
             return error.code, f"signature good, but {_words(error)}"

@@ -23,7 +23,7 @@ from caroni.model.unit import LedgerItem, LedgerRow, QuarantineRow, RejectRow, U
 from caroni.services import opening
 from caroni.services.ledger import trace
 from caroni.services.roundtrips import round_trips
-from caroni.services.tapping import Tapped, TapReader
+from caroni.services.tapping import FIRST_TAPPED, Tapped, TapReader
 from caroni.services.traced import TraceEntry, TraceFilter
 from caroni.services.traceexport import export
 from caroni.services.tracefile import Exported, open_export
@@ -233,7 +233,9 @@ async def test_a_tap_shows_the_same(system: System) -> None:
     seen = reader.entries(Tapped(at=5, routing_key="wf.x", body=body) for body in bodies.values())
     assert types(seen) == [e.type for e in every if e.rev in bodies]
     assert {(e.verdict, e.direction, e.at) for e in seen} == {("ok", "seen", 5)}
-    assert [e.rev for e in seen] == list(range(1, len(seen) + 1))
+    assert [e.rev for e in seen] == [FIRST_TAPPED + n + 1 for n in range(len(seen))]
+    unseen = TapReader().entries([Tapped(at=5, routing_key="wf.x", body=next(iter(bodies.values())))])[0]
+    assert (unseen.verdict, unseen.failed, unseen.sender) == ("", False, seen[0].sender)
     strange = reader.entries([Tapped(at=5, routing_key="wf.x", body=b"\xff")])[0]
     assert (strange.kind, strange.verdict, strange.receiver) == ("refused", "E_PARSE", "wf.x")
 
