@@ -26,7 +26,8 @@ def require_terminal() -> None:
     """
     if os.environ.get("TEXTUAL_DRIVER"):
         return
-    if not sys.stdin.isatty() or not sys.stdout.isatty():
+    # Textual draws on the standard error stream
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.__stderr__)):
         raise UsageError("the console needs a terminal (programs use the commands with --json)")
 
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -147,7 +147,8 @@ class LineTable(Acting, ScrollView, can_focus=True):
         self.refresh()
 
     def _order(self) -> None:
-        before, had = self.key, bool(self.lines)
+        before, had, old, row = self.key, bool(self.lines), self.lines, self._row
+        top = int(self.scroll_offset.y)
         lines = list(self._given)
         if self._sort is not None:
             lines.sort(key=self._sorted_by(self._sort), reverse=self._reverse)
@@ -159,7 +160,13 @@ class LineTable(Acting, ScrollView, can_focus=True):
         if self.key != before:
             self.post_message(self.Moved(self, self.key))
         self._follow()
-        self.refresh()
+        if len(lines) != len(old) or self._row != row or not lines:
+            self.refresh()
+            return
+        # only lines that are seen and look different cost anything on the way to the terminal
+        for place in range(top, min(top + self.size.height - 1, len(lines))):
+            if lines[place] != old[place]:
+                self.refresh(Region(0, place - top + 1, self.size.width, 1))
 
     @staticmethod
     def _sorted_by(column: int) -> Callable[[Line], tuple[bool, str, float, str]]:
@@ -311,11 +318,13 @@ class LineTable(Acting, ScrollView, can_focus=True):
         place = 0 if self._sort is None else self._sort + 1
         self._sort = place if place < len(self.columns) else None
         self._order()
+        self.refresh()
 
     def do_reverse(self) -> None:
         """The other way round."""
         self._reverse = not self._reverse
         self._order()
+        self.refresh()
 
     def reason(self, act: Act) -> str:
         """Nothing can be opened or marked where there is nothing."""
