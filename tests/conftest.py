@@ -58,7 +58,7 @@ def pytest_unconfigure() -> None:
         os._exit(_status)
 
 
-def _missing(error: ServiceMissing) -> None:
+def missing(error: ServiceMissing) -> None:
     if os.environ.get("CARONI_REQUIRE_SERVICES") == "1":
         pytest.fail(f"CARONI_REQUIRE_SERVICES=1, but {error}")
     pytest.skip(str(error))
@@ -70,7 +70,7 @@ def rabbit_node() -> Iterator[RabbitNode]:
     try:
         node = RabbitNode()
     except ServiceMissing as error:
-        _missing(error)
+        missing(error)
         return
     try:
         node.start()
@@ -100,7 +100,7 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
     try:
         cluster = PostgresCluster()
     except ServiceMissing as error:
-        _missing(error)
+        missing(error)
         return
     try:
         cluster.start()

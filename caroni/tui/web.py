@@ -67,11 +67,17 @@ def serve(arguments: Sequence[str], port: int, announce: Callable[[str], None]) 
         async def on_startup(self, app: web.Application) -> None:
             """Nothing: else a logo, and an address without the key."""
 
+    @web.middleware
+    async def admit(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        return await door.admit(request, handler)
+
     server = Quiet(command, host=HOST, port=port, title="caroni")
 
     async def run() -> None:
         application = await server._make_app()
-        application.middlewares.append(web.middleware(door.admit))
+        application.middlewares.append(admit)
         runner = web.AppRunner(application, handle_signals=True, shutdown_timeout=5.0, access_log=None)
         await runner.setup()
         try:
@@ -119,7 +125,7 @@ class _Door:
             return self._refused("other pages have no business here")
         if self._is_key(request.query.get("key", "")):
             answer: web.StreamResponse = web.Response(status=303, headers={"Location": "/"})
-            answer.set_cookie(self._cookie, self.key, httponly=True, samesite="Strict", path="/")
+            answer.set_cookie(self._cookie, self.key, httponly=True, samesite="Lax", path="/")
             return answer
         if not self._is_key(request.cookies.get(self._cookie, "")):
             return self._refused("the address must be the one that was printed, with its key")
