@@ -1,25 +1,34 @@
-"""Write the generated tables into documents: `python scripts/tables.py docs/protocol.md docs/reliability.md`.
+"""Write the generated tables into documents: `python scripts/tables.py docs/*.md`.
 
 A table stands between the lines ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Everything in it
-comes from the code: the messages' rules, the state machines, the timers.
+comes from the code: the messages' rules, the state machines, the timers, the console's keys.
 """
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
 
+import caroni.tui
 from caroni.core.agent.state import AgentSettings
 from caroni.core.manager.state import ManagerSettings
 from caroni.core.plan import SECOND, StepPolicy
 from caroni.core.states import TRANSITIONS
+from caroni.tui.acts import REGISTRY
 from caroni.wire.rules import RULES
 
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+#: how Textual's names of keys are written for people
+_KEYS = {
+    "question_mark": "?", "slash": "/", "colon": ":", "at": "@", "left_square_bracket": "[",
+    "right_square_bracket": "]", "escape": "esc", "pagedown": "pgdn", "pageup": "pgup",
+}  # fmt: skip
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 #: Settings in microseconds (the rest are counts), with what they are for.
@@ -127,7 +136,18 @@ def timers() -> str:
     return rows(("whose", "name", "default", "what happens then"), body)
 
 
-TABLES: dict[str, Callable[[], str]] = {"rules": rules, "states": states, "timers": timers}
+def keys() -> str:
+    """Every key of the console, by the name that a keymap file uses."""
+    for module in pkgutil.walk_packages(caroni.tui.__path__, "caroni.tui."):
+        import_module(module.name)
+    body = []
+    for act in sorted(REGISTRY.values(), key=lambda one: one.id):
+        shown = " ".join(f"`{_KEYS.get(key, key)}`" for key in act.keys.split(","))
+        body.append((f"`{act.id}`", shown, act.sentence.replace("|", "\\|")))
+    return rows(("name", "key", "what it does"), body)
+
+
+TABLES: dict[str, Callable[[], str]] = {"rules": rules, "states": states, "timers": timers, "keys": keys}
 
 
 def main() -> None:
