@@ -75,6 +75,20 @@ def check_documents(bundle: Bundle) -> Checked:
     return Checked(findings=findings[:LIMIT], plan=found.plan)
 
 
+def step_place(bundle: Bundle, step: str) -> tuple[int, int]:
+    """Line and column of a step in the main document; (0, 0) if it cannot be told."""
+    from caroni.cwl.places import Places
+
+    try:
+        places = Places(bundle.documents)
+        # in a packed document the workflow is the one that has such a step
+        graph = places.tree(bundle.main).get("$graph")
+        ways = [("$graph", n, "steps", step) for n, _ in enumerate(graph)] if graph else [("steps", step)]
+        return max((places.find(bundle.main, way) for way in ways), default=(0, 0))
+    except (DocumentError, AttributeError):
+        return 0, 0
+
+
 def _of_error(error: DocumentError, severity: Literal["error", "warning"] = "error") -> Finding:
     return Finding(
         line=error.line,

@@ -249,7 +249,7 @@ async def test_nobody_overwrites_anothers_revision_of_a_definition(agent: Loaded
         assert isinstance(refused, definitions.DefinitionConflict)
         assert refused.newest.source == commented
         assert [r.active for r in await definitions.revisions_of(store, "upper-case")] == [False, True]
-        with pytest.raises(DocumentError, match=r"bash: syntax error"):
+        with pytest.raises(DocumentError, match=r"bash: unexpected EOF"):
             await definitions.save_definition(agent, store, text.replace("set -euo", "if ((; set"), 2)
         kinds = [c.kind for c in await store.new_commands()]
         assert kinds == ["reload-definitions"] * 2

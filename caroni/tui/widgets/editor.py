@@ -1,0 +1,133 @@
+"""A text editor: Textual's text area with indentation, highlighting where it is there, drawn harmlessly."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import cast
+
+from rich.text import Text
+from textual import events
+from textual.document._document import Document
+from textual.widgets import TextArea
+
+from caroni.text import safe_line
+from caroni.tui.glyphs import ascii_only
+
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+_INDENT = 2
+
+
+class Editor(TextArea):
+    """Lines that are typed in. All plain letters type; tab indents, shift+tab leaves.
+
+    What would act on the terminal is drawn as one sign each, so that the cursor stays where the text is.
+    """
+
+    DEFAULT_CSS = """
+    Editor { border: none; padding: 0; height: 1fr; }
+    Editor { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; }
+    Editor:focus { border: none; }
+    """
+
+    def __init__(
+        self, language: str = "", *, numbers: bool = True, id: str | None = None, classes: str | None = None
+    ) -> None:
+        """``language`` is ``yaml`` or ``bash``; :attr:`plain_because` says why nothing is highlighted."""
+        super().__init__(
+            "", soft_wrap=False, show_line_numbers=numbers, tab_behavior="focus", id=id, classes=classes
+        )
+        self.indent_width = _INDENT
+        #: why there is no highlighting; empty if there is
+        self.plain_because = ""
+        if language:
+            self.plain_because = _missing(language)
+            if not self.plain_because:
+                self.language = language
+
+    def get_line(self, line_index: int) -> Text:
+        """A line as it is drawn."""
+        line = super().get_line(line_index)
+        plain = line.plain
+        if plain.isascii() and plain.isprintable():
+            return line
+        sign = "?" if ascii_only() else "·"
+        drawn = "".join(char if char == "\t" or safe_line(char) == char else sign for char in plain)
+        if ascii_only():
+            drawn = _BEYOND_ASCII.sub("?", drawn)
+        return Text(drawn, end="", no_wrap=True) if drawn != plain else line
+
+    def check_consume_key(self, key: str, character: str | None = None) -> bool:
+        """Tab is ours too."""
+        return (key == "tab" and not self.read_only) or super().check_consume_key(key, character)
+
+    async def _on_key(self, event: events.Key) -> None:
+        if not self.read_only and event.key in ("enter", "tab"):
+            event.stop()
+            event.prevent_default()
+            start, end = self.selection
+            if event.key == "tab":
+                text = " " * self._find_columns_to_next_tab_stop()
+            else:
+                text = "\n" + self._indentation()
+            self._replace_via_keyboard(text, start, end)
+            return
+        await super()._on_key(event)
+
+    def _indentation(self) -> str:
+        """What the next line begins with: as this one, further in behind a colon of YAML."""
+        row, column = self.cursor_location
+        before = self.document[row][:column]
+        indent = before[: len(before) - len(before.lstrip(" "))]
+        deeper = self.language == "yaml" and re.search(r"(:|:\s*[|>][+-]?\d?)\s*$", before)
+        return indent + " " * _INDENT if deeper else indent
+
+    def show_text(self, text: str) -> None:
+        """Show another text; the cursor stays as near to its place as can be. It can be undone."""
+        if text == self.text:
+            return
+        row, column = self.cursor_location
+        self.replace(text, self.document.start, self.document.end)
+        self.move_to(row + 1, column + 1)
+
+    def move_to(self, line: int, column: int = 1) -> None:
+        """Put the cursor on a place, counted from 1."""
+        row = min(max(line - 1, 0), self.document.line_count - 1)
+        self.move_cursor((row, min(max(column - 1, 0), len(self.document[row]))), center=True)
+
+    def seek(self, text: str, *, forward: bool = True, here: bool = False) -> bool:
+        """Go to where a text is, around the end if need be; False if it is nowhere.
+
+        Args:
+            text: small and capital letters are the same.
+            forward: the next one, else the one before.
+            here: the place of the cursor counts too, e.g. while the text is still typed.
+        """
+        if not text:
+            return False
+        document = cast("Document", self.document)
+        whole, wanted = self.text.lower(), text.lower()
+        at = document.get_index_from_location(min(self.selection))
+        if forward:
+            place = whole.find(wanted, at if here else at + 1)
+            place = whole.find(wanted) if place < 0 else place
+        else:
+            place = whole.rfind(wanted, 0, max(at + len(wanted) - 1, 0))
+            place = whole.rfind(wanted) if place < 0 else place
+        if place < 0 or len(whole) != len(self.text):
+            return False
+        start = document.get_location_from_index(place)
+        end = document.get_location_from_index(place + len(wanted))
+        self.selection = type(self.selection)(start, end)
+        self.scroll_cursor_visible(center=True)
+        return True
+
+
+def _missing(language: str) -> str:
+    """Why a language cannot be highlighted here; empty if it can."""
+    try:
+        import_module("tree_sitter")
+        import_module(f"tree_sitter_{language}")
+    except Exception as error:  # a wheel of another machine fails in its own ways
+        return f"no highlighting: {safe_line(str(error), 80)}"
+    return ""
