@@ -12,12 +12,11 @@ import msgspec
 
 from caroni.core.messages import Json
 from caroni.core.plan import Plan, PlanStep
-from caroni.core.rows import Step, Workflow
+from caroni.core.rows import NO_JOB, JobKey, Step, Workflow
 from caroni.errors import UsageError
 from caroni.services.jobdetail import ShownValue, shown_value
 from caroni.services.jobs import rows
 from caroni.services.workflows import StepOfWorkflow, WorkflowShown, shown_of, step_of
-from caroni.text import safe_line
 
 if TYPE_CHECKING:
     from caroni.model.store import Store
@@ -184,16 +183,19 @@ async def failed_steps(store: Store, workflow_uuid: bytes, limit: int = 20) -> l
     return [step_of(step) for step in found]
 
 
-async def template_plan(store: Store, template: str, revision: int) -> str:
-    """The plan of a template's revision as JSON text (``caroni.cwl.plan_from_json`` reads it).
+async def step_names(store: Store, workflow_uuid: bytes) -> list[tuple[str, str]]:
+    """Name and job type of a workflow's steps by index, also where its template is gone."""
+    from caroni.model.mapping import unescape
 
-    Raises:
-        UsageError: there is none; a workflow without its template is left alone.
-    """
+    query = 'SELECT name, job_type FROM step WHERE workflow_uuid = ? ORDER BY "index"'
+    records = await store.database.fetch(query, workflow_uuid.hex())
+    return [(unescape(name), unescape(job_type)) for name, job_type in records]
+
+
+async def template_plan(store: Store, template: str, revision: int) -> str | None:
+    """The plan of a revision as JSON text (:func:`caroni.cwl.plan_from_json` reads it), if there is one."""
     row = await store.template(template, revision)
-    if row is None:
-        raise UsageError(f"template {safe_line(template, 80)}, revision {revision}, is not here (any more)")
-    return row.plan
+    return row.plan if row is not None else None
 
 
 class StepHere(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,9 +220,7 @@ async def step_here(store: Store, workflow_uuid: bytes, index: int, plan: PlanSt
     if not found:
         raise UsageError(f"workflow {workflow_uuid.hex()[:12]} has no step {index}")
     row = found[0]
-    latest = row.winner if row.winner_job_uuid else row.current if row.job_uuid else None
-    if latest is None:
-        latest = row.jobs[-1] if row.jobs else ("", b"")
+    latest = _latest(row)
     wanted = {given.source for given in plan.inputs if given.source}
     names = {f"{row.name}/{output}": output for output in plan.outputs}
     values = await _flows(store, workflow_uuid, [*wanted, *names])
@@ -235,6 +235,27 @@ async def step_here(store: Store, workflow_uuid: bytes, index: int, plan: PlanSt
         ),
         outputs=tuple(shown_value(output, values.get(flow)) for flow, output in names.items()),
     )
+
+
+def _latest(row: Step) -> JobKey:
+    if row.winner_job_uuid:
+        return row.winner
+    if row.job_uuid:
+        return row.current
+    return row.jobs[-1] if row.jobs else NO_JOB
+
+
+async def latest_job(store: Store, workflow_uuid: bytes, index: int) -> JobKey:
+    """The job whose outputs are a step's, else the one that fulfils it, else its last; ``NO_JOB``: none yet.
+
+    Raises:
+        UsageError: there is no such step.
+        TransientError: the database is away.
+    """
+    found = await rows(store, Step, 'workflow_uuid = ? AND "index" = ?', workflow_uuid.hex(), index)
+    if not found:
+        raise UsageError(f"workflow {workflow_uuid.hex()[:12]} has no step {index}")
+    return _latest(found[0])
 
 
 async def values_of(

@@ -29,6 +29,7 @@ async def why(
     step: str = "",
     limit: int = MAX_STEPS,
     plans: Mapping[tuple[str, int], Plan] = _NO_PLANS,
+    at: int = 0,
 ) -> Explained:
     """The testimony of the rows, with what keeps the whole manager from its work.
 
@@ -39,6 +40,7 @@ async def why(
         step: name of the one step; empty for all that are not done.
         limit: at most so many steps.
         plans: those that are in memory already, by template and revision.
+        at: wall microseconds for "now"; 0: look at the clock.
 
     Raises:
         UsageError: there is no such workflow, or no such step.
@@ -50,7 +52,7 @@ async def why(
         store,
         workflow_uuid,
         manager_settings(loaded.config),
-        now(),
+        at or now(),
         step=step,
         limit=limit,
         notes=notes,

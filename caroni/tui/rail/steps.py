@@ -48,6 +48,7 @@ class Steps:
     def __init__(self, count: int, groups: Sequence[Group]) -> None:
         self.by_index: list[StepView | None] = [None] * count
         self.counts: list[Counter[str]] = [Counter() for _ in groups]
+        self.totals: Counter[str] = Counter()
         self.failed: set[int] = set()
         self._group = [-1] * count
         for place, group in enumerate(groups):
@@ -72,6 +73,9 @@ class Steps:
                 self.failed.add(index)
             else:
                 self.failed.discard(index)
+            self.totals[step.state] += 1
+            if old:
+                self.totals[old] -= 1
             place = self._group[index]
             if place >= 0:
                 counts = self.counts[place]

@@ -39,13 +39,13 @@ class Rail(Acting, ScrollView, can_focus=True):
     :class:`Viewed` when other rows are shown.
     """
 
-    DEFAULT_CSS = "Rail { height: 1fr; overflow-x: hidden; }"
+    DEFAULT_CSS = "Rail { width: 1fr; height: 1fr; overflow-x: hidden; }"
 
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("rail.open", "enter", "open", "Open the step; unfold the group"),
         Act("rail.failed", "f", "failed", "Failed steps only, or all again"),
         Act("rail.near", "v", "near", "What is at most two steps away, or all again"),
-        Act("rail.fold", "z", "fold", "Fold the step's group to one row, or unfold it"),
+        Act("rail.fold", "z", "fold", "Fold the step's group to one row, or unfold it", show=False),
         Act("rail.fold-all", "Z", "fold all", "Fold all groups, or unfold all", show=False),
         Act("rail.down", "j,down", "down", "One row down", show=False),
         Act("rail.up", "k,up", "up", "One row up", show=False),
@@ -173,6 +173,20 @@ class Rail(Acting, ScrollView, can_focus=True):
         self._refresh_rows(running)
         if self._changed and now - self._critical_at >= _CRITICAL_EVERY * 1_000_000:
             self._find_critical()
+
+    @property
+    def steps(self) -> Steps:
+        """What is known of all steps, shown or not; only to look at."""
+        return self._steps
+
+    @property
+    def group(self) -> str:
+        """The label of the folded group under the cursor; empty on a step."""
+        shown = self._shown
+        if shown is None or not shown.rows:
+            return ""
+        node = shown.view.nodes[shown.layout.order[self._row]]
+        return shown.view.groups[node.group].label if node.folded else ""
 
     @property
     def members(self) -> tuple[int, ...]:
