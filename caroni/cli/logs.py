@@ -26,8 +26,9 @@ app = group()
 
 #: bytes of the end that are shown if nothing else is said
 _TAIL = 64 * 1024
-#: seconds between looks at an agent's files, between questions of a manager, and for an agent's answer
-_LOOK, _ASK, _ANSWER = 0.3, 2.0, 10.0
+#: seconds between looks at an agent's files, between questions of a manager (of a quiet job), and for an
+#: agent's answer
+_LOOK, _ASK, _ASK_QUIET, _ANSWER = 0.3, 2.0, 10.0, 10.0
 #: seconds after which a silent agent is spoken of
 _SILENT = 15.0
 
@@ -87,11 +88,15 @@ async def _logs(
         ]
         for one in shown:
             await one.begin(tail)
+        pause = _ASK
         while follow and not all(one.ended for one in shown):
-            await asyncio.sleep(_LOOK if store.role == "agent" else _ASK)
+            await asyncio.sleep(_LOOK if store.role == "agent" else pause)
+            before = [one.next for one in shown]
             for one in shown:
                 if not one.ended:
                     await one.go_on()
+            # a quiet job is asked after less often
+            pause = _ASK if before != [one.next for one in shown] else min(pause * 1.3, _ASK_QUIET)
         for one in shown:
             one.close(follow)
 
@@ -116,7 +121,7 @@ class _Shown:
         self._json = json
         self._file = sys.stderr if to_stderr else sys.stdout
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._next = 0
+        self.next = 0
         self._open_line = False
         self._refused = ""
         self._silent_since = 0.0
@@ -139,7 +144,7 @@ class _Shown:
         if first.gone:
             output.note(f"{self._stream}: the job's files are gone; this is the end that was kept")
         self._of_tail = first.total < 0
-        self._next = await self._start(first, tail)
+        self.next = await self._start(first, tail)
         await self.show()
         if self._store.role == "manager":
             self._say_how_it_stands(first)
@@ -163,7 +168,7 @@ class _Shown:
     async def show(self) -> None:
         """Show everything from where we are to the end that is there now."""
         while True:
-            part = await self._part(self._next)
+            part = await self._part(self.next)
             if part.total < 0 and not self._of_tail:
                 # the job has ended, and its agent gives no more: the end that is kept is counted anew
                 if self._wrote:
@@ -172,14 +177,14 @@ class _Shown:
                     return
                 self._of_tail = True
             if part.data or (self._json and not self._wrote):
-                if part.offset > self._next:
-                    self._gap(part.offset - self._next)
-                self._next = part.offset + len(part.data)
+                if part.offset > self.next:
+                    self._gap(part.offset - self.next)
+                self.next = part.offset + len(part.data)
                 self._print(part)
             if part.end:
                 self.ended = True
                 return
-            if not part.data or self._next >= part.total >= 0:
+            if not part.data or self.next >= part.total >= 0:
                 return
 
     async def _ask(self, patience: float) -> None:

@@ -299,6 +299,14 @@ async def jobs_of_agent(
     return found
 
 
+async def last_change(store: Store) -> tuple[int, ...]:
+    """Something that is the same as long as no job has changed; cheap, however many there are."""
+    tables = ("job", "orphan") if store.role == "manager" else ("agent_job",)
+    query = " UNION ALL ".join(f"SELECT '{table}', COALESCE(MAX(rev), 0) FROM {table}" for table in tables)
+    found = {str(name): int(rev) for name, rev in await store.database.fetch(query)}
+    return tuple(found[table] for table in tables)
+
+
 def _check_state(state: str | None, known: list[str]) -> None:
     if state is not None and state not in known:
         raise UsageError(f"--state {safe_line(state, 40)!r} is none of: {', '.join(known)}")

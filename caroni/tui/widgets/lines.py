@@ -101,10 +101,12 @@ class Lines(Acting, ScrollView, can_focus=True):
         self._given = given
         self._lay_out()
 
-    def append(self, lines: Sequence[Styled]) -> None:
-        """Add lines at the end; the oldest go when there are too many."""
-        if not lines:
+    def append(self, lines: Sequence[Styled], over: int = 0) -> None:
+        """Add lines in place of the last ``over``; the oldest go when there are too many."""
+        if not lines and not over:
             return
+        if over:
+            del self._given[-over:]
         self._given += [_safe(line) for line in lines]
         excess = len(self._given) - MAX_LINES
         if excess > 0:
