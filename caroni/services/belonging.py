@@ -27,6 +27,8 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NOTHING = About()
+#: conversations that are remembered
+_MOST = 20_000
 
 
 class Belonging:
@@ -62,6 +64,9 @@ class Belonging:
         new = [one for one in conversations if one not in self._known]
         if not new:
             return
+        if len(self._known) > _MOST:
+            self._known.clear()
+            self._names.clear()
         found = await (self._of_manager(new) if self._store.role == "manager" else self._of_agent(new))
         self._known |= found
 

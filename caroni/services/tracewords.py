@@ -72,8 +72,8 @@ def _direction(entry: TraceEntry) -> str:
 
 
 def _then(entry: TraceEntry) -> str:
-    if entry.direction == "out":
-        return "our own"
+    if entry.kind == "message" and entry.direction != "in":
+        return "our own" if entry.direction == "out" else "it was only seen passing"
     return entry.verdict if entry.kind == "message" else f"{entry.verdict} {entry.summary}"
 
 
