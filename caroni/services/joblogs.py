@@ -112,7 +112,9 @@ async def _here(
     except PermissionError as error:
         raise of_system(error, f"{directory / stream} cannot be read") from None
     except OSError as error:
-        raise CaroniError(f"{directory / stream} is not what the job wrote: {error.strerror}") from None
+        raise CaroniError(
+            f"its {stream} is not what the job wrote ({error.strerror}): {directory / stream}"
+        ) from None
     if ended and not there:
         tail = job.stdout_tail if stream == "stdout" else job.stderr_tail
         return _of_tail(job_uuid, stream, tail, job.ended_at, offset, limit, gone=True)

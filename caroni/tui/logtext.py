@@ -70,14 +70,14 @@ class Painted:
     """How much of a stream's text stands on the screen."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._count = -1
         self._open = False
 
     def next(self, text: StreamText) -> tuple[list[Styled], int] | None:
         """The lines to append, and how many of the last ones they replace; None: show all anew."""
         over = 1 if self._open else 0
-        fresh = text.count - self._count + over
+        first, fresh = self._count < 0, text.count - self._count + over
         self._count, self._open = text.count, text.open
-        if fresh > len(text.lines) or fresh > MAX_LINES:
+        if first or fresh > len(text.lines) or fresh > MAX_LINES:
             return None
         return text.lines[len(text.lines) - fresh :], over

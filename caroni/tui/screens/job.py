@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -10,15 +9,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.widgets import ContentSwitcher
 
-from caroni.errors import CaroniError, CommandRefused
-from caroni.services.control import LeftForLater
 from caroni.services.jobdetail import JobShown, job_shown
-from caroni.services.joblogs import STREAMS, LogPart, Stream, ask, part
-from caroni.services.words import ago, plural, size
+from caroni.services.joblogs import STREAMS
+from caroni.services.words import plural
 from caroni.tui import glyphs, jobacts, jobtext
 from caroni.tui.acts import Act
 from caroni.tui.jobacts import JobTarget, hindrance, pause_or_resume
-from caroni.tui.logtext import Painted, StreamText
+from caroni.tui.joblog import JobLog
 from caroni.tui.paint import DIM, PLAIN
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
@@ -31,33 +28,13 @@ if TYPE_CHECKING:
     from caroni.model.store import Store
 
 _TABS = (*STREAMS, "details")
-#: bytes of the end that are shown at first, and that one look may take
-_AT_FIRST, _AT_ONCE = 256 * 1024, 1024 * 1024
-#: seconds between two questions to the agent: while it writes, on a slow line, where it is quiet or refuses
-_ASK, _ASK_SLOW, _ASK_QUIET, _ASK_REFUSED = 2.0, 10.0, 15.0, 30.0
-#: seconds after which its silence is spoken of
-_SILENT = 6.0
 
 
-class _Log:
-    """A stream: its text so far, how much of that is painted, and how the last look went."""
+class _Shown(msgspec.Struct):
+    """How a stream stands on the screen: its lines when they were last counted, and those out of sight."""
 
-    def __init__(self) -> None:
-        self.text = StreamText()
-        self.painted = Painted()
-        #: where the next part begins; -1: nothing was read yet
-        self.next = -1
-        #: lines that came while the end was not followed
-        self.fresh = 0
-        self.last: LogPart | None = None
-        self.lines_before = 0
-        #: what stood in the way of asking
-        self.trouble = ""
-        self.asked = 0.0
-        self.asked_after_end = False
-        #: questions in a row that brought nothing new
-        self.quiet = 0
-        self.taken_then = 0
+    lines: int = 0
+    fresh: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +67,8 @@ class JobScreen(ConsoleScreen):
         self._peer = peer
         self._uuid = job_uuid
         self._wanted_tab = tab
-        self._logs: dict[str, _Log] = {stream: _Log() for stream in STREAMS}
+        self._logs: dict[str, JobLog] = {name: JobLog(site, peer, job_uuid, name) for name in STREAMS}
+        self._shown_of: dict[str, _Shown] = {name: _Shown() for name in STREAMS}
         self._job: JobShown | None = None
         self._values: tuple[tuple[object, ...], JobShown | None] = ((), None)
         #: the first tab is shown
@@ -119,9 +97,8 @@ class JobScreen(ConsoleScreen):
         self._job = job
         tab = tab or ("stderr" if job.state == "failed" else "stdout")
         if tab != "details":
-            stream: Stream = "stderr" if tab == "stderr" else "stdout"
-            await self._read_on(stream)
-            self._ask_again(stream, job)
+            await self._logs[tab].read()
+            self._ask_again(self._logs[tab], job)
         return Snapshot(job=job, tab=tab)
 
     async def _shown(self, store: Store, values: bool) -> JobShown:
@@ -136,75 +113,21 @@ class JobScreen(ConsoleScreen):
             self._values = (key, before)
         return msgspec.structs.replace(job, inputs=before.inputs, outputs=before.outputs)
 
-    async def _read_on(self, stream: Stream) -> None:
-        log = self._logs[stream]
-        taken = 0
-        while taken < _AT_ONCE:
-            found = await self._part(stream, log.next if log.next >= 0 else -_AT_FIRST)
-            if log.last is not None and (found.total < 0) is not (log.last.total < 0) and log.text.taken:
-                self._logs[stream] = log = _anew(log)  # its end alone is known now, counted anew
-                continue
-            if found.total - found.offset > 2 * _AT_ONCE:
-                found = await self._part(stream, -_AT_FIRST)  # more than anybody reads: go on near the end
-            self._gap(log, found)
-            log.last, log.next = found, found.offset + len(found.data)
-            log.text.feed(found.data)
-            taken += len(found.data)
-            if not found.data or (found.total >= 0 and log.next >= found.total):
-                return
-
-    async def _part(self, stream: Stream, offset: int) -> LogPart:
-        return await self.site.read(
-            lambda store: part(self.site.loaded, store, self._peer, self._uuid, stream, offset)
-        )
-
-    @staticmethod
-    def _gap(log: _Log, found: LogPart) -> None:
-        if found.total < 0:
+    def _ask_again(self, log: JobLog, job: JobShown) -> None:
+        """Have the agent asked, without waiting for it; written down once, as the command that does it."""
+        first = not log.asked
+        if not log.is_due(job, slow=self.host.slow):
             return
-        if log.next < 0 and found.offset:
-            log.text.note(f"... {size(found.offset)} before this ...")
-        elif 0 <= log.next < found.offset:
-            log.text.note(f"... {size(found.offset - log.next)} are not shown ...")
-
-    def _ask_again(self, stream: Stream, job: JobShown) -> None:
-        """Have the agent asked for the end, of a running job now and then, of an ended one once."""
-        log = self._logs[stream]
-        if self.site.role != "manager" or self.host.readonly or job.state == "orphan":
-            return
-        if log.asked and (time.monotonic() - log.asked < self._pause(log) or log.asked_after_end):
-            return
-        log.quiet = 0 if log.text.taken != log.taken_then else log.quiet + 1
-        log.taken_then = log.text.taken
-        first, log.asked, log.asked_after_end = not log.asked, time.monotonic(), job.ended
-        entry = None
-        if first:
-            words = ("logs", job.job[:12], "--stream", stream, "--follow")
-            entry = self.host.log_of_commands.begin(self.cli(*words))
-            entry.outcome = "asks the agent, again and again"
+        words = ("logs", job.job[:12], "--stream", log.stream, "--follow")
+        entry = self.host.log_of_commands.begin(self.cli(*words)) if first else None
 
         async def asking() -> None:
-            try:
-                await self.site.write(
-                    lambda store: ask(self.site.loaded, store, self._peer, self._uuid, stream)
-                )
-                log.trouble = ""
-            except (CommandRefused, LeftForLater) as error:
-                log.trouble = str(error)
-            except CaroniError as error:
-                log.trouble = f"not asked: {error}"
-            if entry is not None and log.trouble:
-                entry.outcome = log.trouble
+            await log.ask()
+            if entry is not None:
+                entry.outcome = log.trouble or "its agent is asked, again and again"
             self.refetch()
 
-        self.run_worker(asking(), group=f"ask-{stream}", exclusive=True, exit_on_error=True)
-
-    def _pause(self, log: _Log) -> float:
-        """Seconds between two questions: fewer of them where there is nothing new, or where it is refused."""
-        if log.trouble or (log.last is not None and log.last.refusal):
-            return _ASK_REFUSED
-        least = _ASK_SLOW if self.host.slow else _ASK
-        return min(least * 1.3 ** min(log.quiet, 20), max(_ASK_QUIET, least))
+        self.run_worker(asking(), group=f"ask-{log.stream}", exclusive=True, exit_on_error=True)
 
     # --- painting --------------------------------------------------------------------------------
 
@@ -213,43 +136,25 @@ class JobScreen(ConsoleScreen):
             self._placed = True
             self._switch(snapshot.tab)
         self._status(snapshot.job)
-        for stream in STREAMS:
-            self._paint_stream(stream, snapshot.job)
+        for log in self._logs.values():
+            self._paint_stream(log, snapshot.job)
         if snapshot.tab == "details":
             lines = jobtext.details(snapshot.job, self.host.now())
             self.query_one("#tab-details", Lines).set_lines(lines)
         self._say()
         self.refresh_bindings()
 
-    def _paint_stream(self, stream: str, job: JobShown) -> None:
-        log = self._logs[stream]
-        if log.last is None:
-            return
-        lines = self.query_one(f"#tab-{stream}", Lines)
-        lines.empty = self._nothing(log, job)
-        before = log.lines_before
-        log.lines_before = log.text.count
+    def _paint_stream(self, log: JobLog, job: JobShown) -> None:
+        lines, shown = self.query_one(f"#tab-{log.stream}", Lines), self._shown_of[log.stream]
+        lines.empty = log.nothing(job)
         fresh = log.painted.next(log.text)
-        if fresh is None or log.text.count < before:
+        if fresh is None or log.text.count < shown.lines:
             lines.set_lines(log.text.lines)
         else:
             lines.append(*fresh)
-        log.fresh = 0 if lines.follow else log.fresh + max(log.text.count - before, 0)
+        shown.fresh = 0 if lines.follow else shown.fresh + max(log.text.count - shown.lines, 0)
+        shown.lines = log.text.count
         lines.refresh()
-
-    @staticmethod
-    def _nothing(log: _Log, job: JobShown) -> str:
-        last = log.last
-        assert last is not None
-        if last.refusal:
-            return "The agent gives no logs of a job that runs; the end comes with the job's end."
-        if job.ended:
-            return "The job wrote nothing."
-        if not job.started_at and job.role == "agent":
-            return "The job has not started."
-        if last.waiting:
-            return "The agent is asked ..."
-        return "Nothing was written yet."
 
     def _status(self, job: JobShown) -> None:
         mark = glyphs.mark("job", job.state)
@@ -277,41 +182,14 @@ class JobScreen(ConsoleScreen):
             return ""
         if tab == "details":
             return job.info or f"{(job.role == 'manager' and 'on') or 'for'} {job.peer}"
-        log, lines = self._logs[tab], self.query_one(f"#tab-{tab}", Lines)
-        last = log.last
+        lines, fresh = self.query_one(f"#tab-{tab}", Lines), self._shown_of[tab].fresh
         parts: list[str] = []
         if not lines.follow:
-            new = f"{plural(log.fresh, 'new line')} below" if log.fresh else "not following"
-            parts.append(f"{new}, ctrl+t follows")
+            parts.append(f"{plural(fresh, 'new line')} below" if fresh else "not following")
+            parts[0] += ", ctrl+t follows"
         elif not job.ended:
             parts.append("following")
-        if last is not None:
-            parts += self._source(job, log, last)
-        return " · ".join(part for part in parts if part)
-
-    def _source(self, job: JobShown, log: _Log, last: LogPart) -> list[str]:
-        """Where the text is from, how old it is, and what the agent says to it."""
-        parts = []
-        if last.gone:
-            parts.append("its files are gone, this is the end that was kept")
-        elif last.total < 0:
-            parts.append("the end that came with the job's end")
-        elif last.total:
-            parts.append(size(last.total))
-        if job.role == "agent":
-            return parts
-        now = self.host.now()
-        if last.at and not job.ended:
-            parts.append(f"as of {ago(last.at, now)}")
-        if log.trouble:
-            parts.append(log.trouble)
-        elif self.host.readonly and not job.ended:
-            parts.append("the agent is not asked (--readonly)")
-        elif last.refusal and not last.waiting:
-            parts.append(f"the agent says: {last.refusal}")
-        elif last.waiting and (now - last.asked_at) / 1e6 > _SILENT:
-            parts.append(f"the agent has not answered since {ago(last.asked_at, now)}")
-        return parts
+        return " · ".join([*parts, *self._logs[tab].source(job, self.host.now())])
 
     # --- tabs and the end --------------------------------------------------------------------------
 
@@ -342,7 +220,7 @@ class JobScreen(ConsoleScreen):
     def _set_follow(self, lines: Lines, wanted: bool) -> None:
         lines.follow = wanted
         if wanted:
-            self._logs[self._tab].fresh = 0
+            self._shown_of[self._tab].fresh = 0
         self._say()
 
     # --- finding ---------------------------------------------------------------------------------
@@ -420,11 +298,3 @@ class JobScreen(ConsoleScreen):
         """To the clipboard, where the terminal lets us."""
         self.host.copy_to_clipboard(self.query_one(f"#tab-{self._tab}", Lines).plain)
         self.host.say("copied, if the terminal allows it")
-
-
-def _anew(log: _Log) -> _Log:
-    """A stream that is read from its beginning again."""
-    fresh = _Log()
-    fresh.asked, fresh.asked_after_end, fresh.trouble = log.asked, log.asked_after_end, log.trouble
-    fresh.lines_before = log.lines_before
-    return fresh

@@ -289,7 +289,7 @@ def _columns(role: str) -> list[Column]:
             Column("TRY", 3, right=True),
             Column("TIME", 8, right=True),
             Column("FROM", 10, grow=1, least=72),
-            Column("WHY", 16, grow=2, least=90),
+            Column("WHY", 16, grow=4, least=90),
         ]
     return [
         Column("STATE", 13),
@@ -299,7 +299,7 @@ def _columns(role: str) -> list[Column]:
         Column("TRY", 3, right=True),
         Column("AGENT", 10, grow=1),
         Column("TIME", 8, right=True),
-        Column("WHY", 16, grow=2, least=100),
+        Column("WHY", 16, grow=4, least=100),
     ]
 
 
@@ -372,7 +372,7 @@ def _line(job: Job, now: int) -> Line:
 def _why(job: Job) -> str:
     """What is not as usual, or how far it is, in a few words."""
     code = f"exit code {job.exit_code}" if job.exit_code else ""
-    parts = [job.failure, code, job.info]
+    parts = ["" if code and job.failure == "job" else job.failure, code, job.info]
     if isinstance(job, JobOfManager):
         if job.kill == "unreachable" or job.suspect:
             parts.insert(0, "agent silent")

@@ -112,6 +112,8 @@ class Lines(Acting, ScrollView, can_focus=True):
         if excess > 0:
             del self._given[:excess]
             self.dropped += excess
+            if not self.follow and not self.wrap:  # what is read stays where it is
+                self.scroll_to(y=max(self.scroll_offset.y - excess, 0), animate=False, force=True)
         self._lay_out()
 
     def _lay_out(self) -> None:
