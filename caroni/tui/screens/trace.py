@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.worker import Worker
 
 from caroni.errors import CaroniError
 from caroni.services.messagewords import brief, short_name
@@ -286,8 +286,12 @@ class TraceScreen(ConsoleScreen):
             self._detail = (None, [])
             beside.set_lines([])
         elif self._detail[0] != key:
-            # a function: one that is overtaken before it began leaves nothing behind
-            self.run_worker(partial(self._open_beside, key), group="detail", exclusive=True)
+
+            async def opening() -> None:
+                await self._open_beside(key)
+
+            # the function: where it is overtaken before it began nothing is left behind
+            _: Worker[None] = self.run_worker(opening, group="detail", exclusive=True)
 
     async def _open_beside(self, key: object) -> None:
         await asyncio.sleep(_REST)
