@@ -194,15 +194,13 @@ class _Work:
 
     async def live(self) -> None:
         """What passes the broker, until it is interrupted."""
-        from caroni.daemon.bus.amqp_tap import AmqpTap
-        from caroni.daemon.service import broker_options
+        from caroni.cli.consoletap import broker_tap
         from caroni.services.belonging import Belonging
         from caroni.services.opening import auditor_of
         from caroni.services.tapping import LIVE, NOT_PERMITTED, TapReader
-        from caroni.wire.topics import short_id
 
         config = self._loaded.config
-        tap = AmqpTap(broker_options(self._loaded), f"caroni.{config.role}.{short_id(config.uri)}")
+        tap = broker_tap(self._loaded)
         async with contextlib.AsyncExitStack() as stack:
             store = None if config.role == "submitter" else await stack.enter_async_context(self._opened())
             belonging = Belonging(store) if store is not None else None

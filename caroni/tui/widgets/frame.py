@@ -86,7 +86,7 @@ class Head(_Line):
             state = look("done") if daemon else look("failed")
             parts.append([seg(f" daemon {state.glyph}", PLAIN if daemon else state.style)])
         parts.append([seg(f" db {look('failed' if owner.trouble else 'done').glyph}")])
-        if host.tap is not None:
+        if host.tap is not None and host.tap.state != "closed":
             live = host.tap.state == "live"
             parts.append([seg(f" broker {look('done' if live else 'waiting').glyph}")])
         parts.append([seg(" "), Segment(said(owner.site.name, 40), BOLD)])
