@@ -414,6 +414,11 @@ async def stored(store: Store) -> list[Definition]:
     return found
 
 
+async def active_revisions(store: Store) -> dict[str, int]:
+    """Which revision of each definition in an agent's database is offered; others are not in it."""
+    return {row.name: row.revision for row in await store.active_job_definitions()}
+
+
 async def definition(loaded: Loaded, name: str) -> Definition:
     """One definition of an agent by its name.
 

@@ -15,6 +15,7 @@ from caroni.services.newtexts import new_operation, new_template
 from caroni.services.words import plural
 from caroni.tui.acts import Act
 from caroni.tui.rail.drawing import Drawing, of_plan
+from caroni.tui.rail.gutter import cells_wide
 from caroni.tui.screens import MANAGER
 from caroni.tui.screens.ask import AskScreen, Field
 from caroni.tui.screens.editing import Around, EditorScreen, Kept, Saved
@@ -22,8 +23,20 @@ from caroni.tui.site import Site
 from caroni.tui.widgets.editor import Editor
 from caroni.tui.widgets.note import Note
 from caroni.tui.widgets.rail import Rail
+from caroni.tui.widgets.railrow import Columns
 
 _MAIN = "workflow.cwl"
+
+
+class GraphRail(Rail):
+    """The rail of a text: nothing runs, so lanes and names have all the room."""
+
+    def _columns(self) -> Columns:
+        width = self.size.width
+        lanes = cells_wide(self._shown.layout) if self._shown is not None else 0
+        least = min(max(self._longest, 8), width // 2)
+        gutter = min(lanes, max(width - least - 3, 4))
+        return Columns(gutter=gutter, name=max(width - gutter - 2, 4), agent=0, info=0)
 
 
 class TemplateEditor(EditorScreen):
@@ -66,7 +79,7 @@ class TemplateEditor(EditorScreen):
             yield Editor("yaml", id="text", classes="main")
             with Vertical(id="graph", classes="pane"):
                 yield Note(id="graph-caption", dim=True)
-                yield Rail(empty="No steps yet.")
+                yield GraphRail(empty="No steps yet.")
         yield from self.below()
 
     # --- the texts -------------------------------------------------------------------------------
