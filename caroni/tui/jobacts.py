@@ -107,10 +107,9 @@ def _means(role: str, verb: str) -> str:
 async def _give(screen: ConsoleScreen, verb: str, target: JobTarget) -> str:
     command: Command = _KINDS[verb](peer=target.peer, job_uuid=bytes.fromhex(target.job))
     answer = await screen.site.write(lambda store: control.give(screen.site.loaded, store, command))
-    state = str(answer.result.get("state", ""))
-    if verb == "kill":
-        return f"asked; the job is {state}" if state else "asked"
-    return f"done; the job is {state}" if state else "done"
+    if screen.site.role == "manager":
+        return "asked; its agent will confirm"
+    return f"the job is {answer.result.get('state', '')}"
 
 
 def open_trace_of(screen: ConsoleScreen, job: JobOfManager | JobOfAgent | JobShown) -> None:

@@ -242,6 +242,22 @@ async def test_every_act_has_its_method() -> None:
         assert REGISTRY[act.id] is act
 
 
+async def test_the_messages_about_a_job(agent: Site, manager: Site) -> None:
+    async with shown(agent, manager, start="jobs") as pilot:
+        await sees(pilot, "running")
+        await press(pilot, "t")
+        await sees(pilot, "caroni › jobs › trace", "with m1")
+        await press(pilot, "escape", "w")
+        await sees(pilot, "bwa_s1")
+        await press(pilot, "t")
+        await sees(pilot, "caroni › jobs › trace", "bwa_s1")
+        await press(pilot, "escape")
+        await sees(pilot, "pausing")
+        put_on(pilot, 0x20)
+        await press(pilot, "t")
+        await sees(pilot, "trace: the database")
+
+
 async def test_without_jobs_a_key_that_helps(tmp_path: Path) -> None:
     site = await make_site(tmp_path, "agent", "g1")
     async with shown(site, start="jobs") as pilot:
