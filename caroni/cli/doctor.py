@@ -51,13 +51,14 @@ async def _examined(loaded: Loaded, no_broker: bool, show: Callable[[Check], Non
     async for check in examine(loaded):
         show(check)
         found.append(check)
-    for check in [] if no_broker else await _broker(loaded):
+    for check in [] if no_broker else await broker(loaded):
         show(check)
         found.append(check)
     return found
 
 
-async def _broker(loaded: Loaded) -> list[Check]:
+async def broker(loaded: Loaded) -> list[Check]:
+    """The checks of the broker, as this daemon's user sees it; declares and leaves nothing there."""
     from caroni.daemon.bus.probe import probe
     from caroni.daemon.bus.topology import agent_queues, manager_queues
     from caroni.daemon.service import broker_options

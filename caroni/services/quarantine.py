@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from caroni.text import safe_line
 if TYPE_CHECKING:
     from caroni.model.store import Store
     from caroni.model.unit import QuarantineRow
+    from caroni.wire.inspect import Inspected
 
 #: rows that one command names
 CHUNK = 100
@@ -105,10 +107,9 @@ async def show(store: Store, which: str) -> Shown:
     Raises:
         UsageError: there is none, or more than one.
     """
-    from caroni.wire.inspect import inspect
-
     row = await find(store, which)
-    seen = inspect(row.kind, row.body)
+    # it may be large, and what opens it is slow to import
+    seen = await asyncio.to_thread(_inspect, row)
     return Shown(
         row=_shown(row),
         size=seen.size,
@@ -117,6 +118,22 @@ async def show(store: Store, which: str) -> Shown:
         more=seen.more,
         error=seen.error,
     )
+
+
+def _inspect(row: QuarantineRow) -> Inspected:
+    from caroni.wire.inspect import inspect
+
+    return inspect(row.kind, row.body)
+
+
+async def counts(store: Store) -> dict[str, int]:
+    """How many rows there are of each reason, most first."""
+    from caroni.model.mapping import unescape
+
+    rows = await store.database.fetch(
+        "SELECT reason, COUNT(*) FROM quarantine GROUP BY reason ORDER BY COUNT(*) DESC, reason"
+    )
+    return {unescape(reason): int(count) for reason, count in rows}
 
 
 async def keys_of(store: Store, which: Sequence[str], *, all: bool, reason: str) -> list[bytes]:

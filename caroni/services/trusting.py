@@ -16,13 +16,14 @@ from caroni.text import safe_line
 from caroni.trust import exchange, keys
 from caroni.trust.certificates import parse_presented
 from caroni.trust.identity import ROLES
-from caroni.trust.store import TrustStore
+from caroni.trust.store import TrustStore, as_ban_subject
 
 __all__ = [
     "Preview",
     "Trust",
     "TrustedSite",
     "ban",
+    "ban_subject",
     "import_site",
     "install_certificate",
     "install_list",
@@ -132,6 +133,20 @@ def install_list(loaded: Loaded, path: Path) -> TrustedSite:
     return next(s for s in trust(loaded).sites if s.site == site)
 
 
+def ban_subject(text: str) -> str:
+    """Who a ban would be of, as bans name him: a URI, or the SHA-256 of a certificate.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return as_ban_subject(text)
+    except MessageRejected:
+        raise UsageError(
+            f"{safe_line(text, 200)!r} is neither caroni://site/role/name nor a SHA-256 fingerprint"
+        ) from None
+
+
 def ban(loaded: Loaded, subject: str, reason: str) -> None:
     """Refuse an identity, or one certificate by its fingerprint, from now on.
 
@@ -139,7 +154,8 @@ def ban(loaded: Loaded, subject: str, reason: str) -> None:
         UsageError: it is neither.
         ConfigError: the bans cannot be written.
     """
-    _ban(lambda store: store.ban(subject, reason), loaded, subject)
+    subject = ban_subject(subject)
+    _changed(loaded).ban(subject, reason)
 
 
 def unban(loaded: Loaded, subject: str) -> None:
@@ -149,19 +165,14 @@ def unban(loaded: Loaded, subject: str) -> None:
         UsageError: there is no such ban.
         ConfigError: the bans cannot be written.
     """
-    if not _ban(lambda store: store.unban(subject), loaded, subject):
+    if not _changed(loaded).unban(ban_subject(subject)):
         raise UsageError(f"{safe_line(subject, 200)} is not banned; see: caroni trust list")
 
 
-def _ban(change: object, loaded: Loaded, subject: str) -> bool:
+def _changed(loaded: Loaded) -> TrustStore:
     directory = loaded.config.security.trust_dir
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        return bool(change(TrustStore.load(directory)))  # type: ignore[operator]
-    except MessageRejected:
-        raise UsageError(
-            f"{safe_line(subject, 200)!r} is neither caroni://site/role/name nor a SHA-256 fingerprint"
-        ) from None
+    return TrustStore.load(directory)
 
 
 async def tell_daemon(loaded: Loaded) -> str:

@@ -31,6 +31,15 @@ def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}s" if unit == "day" and count != 1 else f"{count} {unit}"
 
 
+def brief(microseconds: int) -> str:
+    """A duration in a few characters: ``4s``, ``12m``, ``3h``, ``5d``; ``0s`` for less than a second."""
+    rest = max(microseconds, 0)
+    for size, letter in ((DAY, "d"), (HOUR, "h"), (MINUTE, "m")):
+        if rest >= size:
+            return f"{rest // size}{letter}"
+    return f"{rest // SECOND}s"
+
+
 def ago(instant: int, now: int) -> str:
     """How long an instant is past: ``4 min ago``, ``just now``, ``never`` for 0."""
     if not instant:

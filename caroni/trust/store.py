@@ -249,7 +249,7 @@ class TrustStore:
             MessageRejected: ``E_IDENTITY``: neither of the two.
             ConfigError: the bans cannot be written.
         """
-        subject = _ban_subject(subject)
+        subject = as_ban_subject(subject)
         if self.directory is not None:
             path = self.directory / BANS
             before = path.read_text("utf-8") if path.exists() else ""
@@ -264,7 +264,7 @@ class TrustStore:
         Raises:
             ConfigError: the bans cannot be written.
         """
-        subject = _ban_subject(subject)
+        subject = as_ban_subject(subject)
         if subject not in self.bans:
             return False
         if self.directory is not None:
@@ -385,7 +385,12 @@ def _ban_of(line: str) -> str:
     return line.partition("#")[0].strip()
 
 
-def _ban_subject(text: str) -> str:
+def as_ban_subject(text: str) -> str:
+    """A URI, or a certificate's SHA-256 without its spelling, as bans name it.
+
+    Raises:
+        MessageRejected: ``E_IDENTITY``: neither of the two.
+    """
     bare = text.strip().replace(" ", "").replace(":", "").lower()
     if re.fullmatch(r"[0-9a-f]{64}", bare):
         return bare
@@ -400,7 +405,7 @@ def _read_bans(path: Path) -> frozenset[str]:
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
         if subject := _ban_of(line):
             try:
-                bans.add(_ban_subject(subject))
+                bans.add(as_ban_subject(subject))
             except MessageRejected:
                 raise ConfigError(f"{path}:{number}: neither a URI nor a SHA-256 fingerprint") from None
     return frozenset(bans)

@@ -119,6 +119,7 @@ class ConsoleScreen(Acting, Screen[None]):
     def on_screen_resume(self) -> None:
         """Shown again."""
         self._start_reading()
+        self.query_one(Head).refresh()
 
     def on_screen_suspend(self) -> None:
         """Something lies on top: nothing is read for it."""
@@ -181,6 +182,12 @@ class ConsoleScreen(Acting, Screen[None]):
         if self._fetched and self.is_attached:
             with self.host.batch_update():
                 self.paint(self._snapshot)
+
+    def so_far(self, found: Any) -> None:
+        """Show what ``fetch`` has found while it goes on; only from within it."""
+        self.fetched_at, self._fetched, self._snapshot = time.monotonic(), True, found
+        if not self.frozen and self.is_current:
+            self._repaint()
 
     def refetch(self) -> None:
         """Look at the data as soon as possible."""
