@@ -642,11 +642,9 @@ class ManagerMachine(Pair):
         """With honest agents and time everything ends, and then memory keeps nothing."""
         for uuid in list(self.whole.state.tables[Workflow]):
             self.say(WorkFlowCancel(workflow_uuid=uuid), self.whole.row(Workflow, uuid).submitter)
-        self.seq += 1
-        for job in list(self.whole.state.tables[Job].values()):
-            m = JobStatusUpdate(job_uuid=job.job_uuid, job_status=JobStatus.KILLED, seq=10**9 + self.seq)
-            self.say(m, job.agent, stream=9)
+        self.all_killed()
         self.once_more(self.history[::-1])
+        self.all_killed()  # also a job whose accept was only now taken for one
         assert all(w.ended_at for w in self.whole.state.tables[Workflow].values())
         self.passes(max(0, self.whole.state.hold_until - self.whole.now) + SECOND)
         for agent in (AGENT, SECOND_AGENT, UNCLEARED):  # orphans are stopped when it is sure what they are
@@ -656,6 +654,13 @@ class ManagerMachine(Pair):
             row for kind, rows in self.lean.state.tables.items() for row in rows.values() if kind is not Peer
         ]
         assert not left
+
+    def all_killed(self) -> None:
+        """Every agent tells the end of its jobs."""
+        self.seq += 1
+        for job in list(self.whole.state.tables[Job].values()):
+            m = JobStatusUpdate(job_uuid=job.job_uuid, job_status=JobStatus.KILLED, seq=10**9 + self.seq)
+            self.say(m, job.agent, stream=9)
 
 
 TestManager = ManagerMachine.TestCase

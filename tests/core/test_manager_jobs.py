@@ -415,6 +415,14 @@ def test_live_seq_is_compared_within_the_senders_stream(m: ManagerSide) -> None:
     assert not m.status(JobStatus.PAUSED, seq=100, stream=1).rows(), "an older life of the agent"
 
 
+def test_live_status_without_sequence_moves_no_number(m: ManagerSide) -> None:
+    m.fulfilled()
+    m.status(JobStatus.QUEUED, seq=1)
+    m.status(JobStatus.RUNNING, seq=0, stream=2)
+    assert (m.job().state, m.job().stream_id, m.job().seq) == (JobState.RUNNING, 1, 1)
+    assert not m.status(JobStatus.QUEUED, seq=1).rows(), "what had its number is old news still"
+
+
 def test_live_status_without_sequence_of_a_base_peer(m: ManagerSide) -> None:
     m.fulfilled()
     for status in (JobStatus.QUEUED, JobStatus.RUNNING):

@@ -65,11 +65,12 @@ def on_status(d: ManagerDraft, origin: Origin, m: JobStatusUpdate) -> None:
         elif same and m.job_status in LIVE_STATUS and holds(d.step((job.workflow_uuid, job.step_index)), job):
             _progress(d, job, LIVE_STATUS[m.job_status])  # nothing has changed there: it still runs
         return
+    counted = bool(m.seq) and said > known  # what has no number moves none, whatever stream it came in
     job = d.put(
         replace(
             job,
-            stream_id=origin.stream_id if m.seq and said > known else job.stream_id,
-            seq=m.seq if said > known else job.seq,
+            stream_id=origin.stream_id if counted else job.stream_id,
+            seq=m.seq if counted else job.seq,
             suspect=False,
             info=m.status_info,
             progress=m.progress,
