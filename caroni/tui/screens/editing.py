@@ -141,9 +141,9 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
         """Put the cursor where a finding is."""
 
     @property
+    @abstractmethod
     def main_editor(self) -> Editor:
         """The editor that is worked in."""
-        return self.query_one("#text", Editor)
 
     @property
     def draft_key(self) -> tuple[str, str, str]:
@@ -177,10 +177,12 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
 
     def below(self) -> ComposeResult:
         """Findings and state, below the text."""
-        yield LineTable(
+        self.found_table = LineTable(
             [Column("", 1), Column("AT", 7), Column("FOUND", 30, grow=1)], id="findings", classes="-none"
         )
-        yield Note(id="status")
+        self.status = Note(id="status")
+        yield self.found_table
+        yield self.status
 
     def on_mount(self) -> None:
         """Begin to check and to keep drafts."""
@@ -230,10 +232,10 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
     async def _check(self) -> None:
         documents = self.documents
         findings, more = await asyncio.to_thread(self.inspect, documents)
-        if not self.is_attached:
-            return
         self._checked, self.findings = documents, findings
-        table = self.query_one("#findings", LineTable)
+        table = self.found_table
+        if not table.is_attached:
+            return
         with self.host.batch_update():
             table.set_rows([self._row(n, finding) for n, finding in enumerate(findings)])
             table.set_class(not findings, "-none")
@@ -267,8 +269,8 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
 
     def tell(self) -> None:
         """The line below the text."""
-        if self.is_attached and self._loaded:
-            self.query_one("#status", Note).say(f" {' · '.join(self._words())}")
+        if self._loaded and self.status.is_attached:
+            self.status.say(f" {' · '.join(self._words())}")
 
     def _words(self) -> list[str]:
         words = [self._verdict(), f"revision {self.kept.revision}" if self.kept.revision else "new"]
@@ -486,7 +488,7 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
 
     def do_check(self) -> None:
         """Check, then to the findings; from there back to the text."""
-        table = self.query_one("#findings", LineTable)
+        table = self.found_table
         if table.has_focus:
             self.main_editor.focus()
             return
@@ -513,7 +515,7 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
 
     def leave(self) -> bool:
         """From the findings to the text; a text with changes is asked about."""
-        if self.query_one("#findings", LineTable).has_focus:
+        if self.found_table.has_focus:
             self.main_editor.focus()
             return False
         if not self.unsaved or self.host.readonly:

@@ -73,6 +73,8 @@ class DefinitionEditor(EditorScreen):
         self._form = DefinitionForm()
         self._filling = False
         self._path = ""
+        self._lines: dict[str, Input] = {}
+        self._blocks: dict[str, Editor] = {}
 
     def body(self) -> ComposeResult:
         with Vertical(id="form"):
@@ -81,23 +83,27 @@ class DefinitionEditor(EditorScreen):
                     with Horizontal():
                         for field in pair:
                             yield _Label(f" {_LABELS[field]}")
-                            yield Input(id=f"field-{field}", compact=True)
+                            self._lines[field] = Input(id=f"field-{field}", compact=True)
+                            yield self._lines[field]
                 with Horizontal(classes="blocks"):
                     for field in _BLOCKS:
                         with Vertical():
                             yield Note(f" {field.capitalize()}, a line each: name: type", dim=True)
-                            yield Editor("yaml", numbers=False, id=f"field-{field}")
+                            self._blocks[field] = Editor("yaml", numbers=False, id=f"field-{field}")
+                            yield self._blocks[field]
             with Vertical(id="body-pane"):
                 yield Note(id="caption")
-                yield Editor("bash", id="text", classes="main")
-        yield Editor("yaml", id="whole")
+                self._body = Editor("bash", id="text", classes="main")
+                yield self._body
+        self._whole = Editor("yaml", id="whole")
+        yield self._whole
         yield from self.below()
 
     # --- the text --------------------------------------------------------------------------------
 
     @property
     def main_editor(self) -> Editor:
-        return self.query_one("#whole" if self.as_text else "#text", Editor)
+        return self._whole if self.as_text else self._body
 
     @property
     def as_text(self) -> bool:
@@ -112,7 +118,7 @@ class DefinitionEditor(EditorScreen):
     def text(self) -> str:
         """The YAML as it is now."""
         if self.as_text:
-            return self.query_one("#whole", Editor).text
+            return self._whole.text
         form = self._filled()
         if form == self._form:
             return self._base
@@ -122,11 +128,11 @@ class DefinitionEditor(EditorScreen):
         """The form as it is filled in. What was not touched is as it was read."""
         fields: dict[str, Any] = {"has_command": self._form.has_command}
         for name in _LINES:
-            value = self.query_one(f"#field-{name}", Input).value
+            value = self._lines[name].value
             read = str(getattr(self._form, name))
             fields[name] = read if value == _one_line(read) else value.strip()
-        for name, widget in (*((b, f"#field-{b}") for b in _BLOCKS), ("script", "#text")):
-            value = self.query_one(widget, Editor).text
+        for name, editor in (*self._blocks.items(), ("script", self._body)):
+            value = editor.text
             read = str(getattr(self._form, name))
             ended = value.rstrip("\n") + "\n" if value.strip() else ""
             fields[name] = read if ended == read else ended
@@ -144,24 +150,24 @@ class DefinitionEditor(EditorScreen):
                 self.add_class("-text")
                 self.host.say(f"no form can show this text: {error}", "warning")
         if self.as_text:
-            self.query_one("#whole", Editor).show_text(text)
-        for editor in self.query(Editor):
+            self._whole.show_text(text)
+        for editor in (*self._blocks.values(), self._whole):
             editor.read_only = bool(self.fixed_because)
-        for line in self.query("#fields Input"):
+        for line in self._lines.values():
             line.disabled = bool(self.fixed_because)
-        self.query_one("#text", Editor).read_only = bool(self.fixed_because) or self._form.has_command
+        self._body.read_only = bool(self.fixed_because) or self._form.has_command
 
     def _fill(self, text: str) -> None:
         form = read_form(text)
         self._base, self._form = text, form
         for name in _LINES:
-            line = self.query_one(f"#field-{name}", Input)
+            line = self._lines[name]
             value = _one_line(str(getattr(form, name)))
             if line.value != value:
                 line.value = value
         for name in _BLOCKS:
-            self.query_one(f"#field-{name}", Editor).show_text(str(getattr(form, name)).rstrip("\n"))
-        self.query_one("#text", Editor).show_text(form.script.rstrip("\n"))
+            self._blocks[name].show_text(str(getattr(form, name)).rstrip("\n"))
+        self._body.show_text(form.script.rstrip("\n"))
         self.query_one("#caption", Note).say(
             " command: starts a program without a shell; F3 shows it"
             if form.has_command
@@ -194,7 +200,7 @@ class DefinitionEditor(EditorScreen):
         text = self.text
         if not self.as_text:
             self.add_class("-text")
-            self.query_one("#whole", Editor).show_text(text)
+            self._whole.show_text(text)
             self.main_editor.focus()
             return
         try:
@@ -287,13 +293,13 @@ class DefinitionEditor(EditorScreen):
             return
         field, within = field_at(self.text, line)
         if finding.script_line or field == "script":
-            editor = self.query_one("#text", Editor)
+            editor = self._body
             editor.focus()
             editor.move_to(finding.script_line or max(within, 1))
         elif field in _LINES:
-            self.query_one(f"#field-{field}", Input).focus()
+            self._lines[field].focus()
         elif field in _BLOCKS:
-            block = self.query_one(f"#field-{field}", Editor)
+            block = self._blocks[field]
             block.focus()
             block.move_to(max(within, 1))
         else:

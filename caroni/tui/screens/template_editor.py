@@ -56,8 +56,9 @@ class TemplateEditor(EditorScreen):
     )  # fmt: skip
 
     DEFAULT_CSS = """
-    TemplateEditor #graph { width: 2fr; }
+    TemplateEditor #graph { width: 2fr; border-left: solid $panel; padding-left: 1; }
     TemplateEditor #text { width: 3fr; }
+    TemplateEditor.-narrow #graph { display: none; }
     TemplateEditor.-narrow.-graph #graph { display: block; border-left: none; padding-left: 0; width: 1fr; }
     TemplateEditor.-narrow.-graph #text { display: none; }
     """
@@ -76,25 +77,31 @@ class TemplateEditor(EditorScreen):
 
     def body(self) -> ComposeResult:
         with Horizontal():
-            yield Editor("yaml", id="text", classes="main")
-            with Vertical(id="graph", classes="pane"):
-                yield Note(id="graph-caption", dim=True)
-                yield GraphRail(empty="No steps yet.")
+            self._editor = Editor("yaml", id="text", classes="main")
+            yield self._editor
+            with Vertical(id="graph"):
+                self._caption = Note(id="graph-caption", dim=True)
+                self._rail = GraphRail(empty="No steps yet.")
+                yield self._caption
+                yield self._rail
         yield from self.below()
 
     # --- the texts -------------------------------------------------------------------------------
 
     @property
     def documents(self) -> dict[str, str]:
-        return {**self._documents, self._shown: self.query_one("#text", Editor).text}
+        return {**self._documents, self._shown: self._editor.text}
+
+    @property
+    def main_editor(self) -> Editor:
+        return self._editor
 
     def show_documents(self, documents: dict[str, str]) -> None:
         self._documents = dict(documents)
         if self._shown not in documents:
             self._shown = self._main if self._main in documents else next(iter(documents), _MAIN)
-        editor = self.query_one("#text", Editor)
-        editor.show_text(self._documents.get(self._shown, ""))
-        editor.read_only = bool(self.fixed_because)
+        self._editor.show_text(self._documents.get(self._shown, ""))
+        self._editor.read_only = bool(self.fixed_because)
 
     def starter(self) -> dict[str, str]:
         return {_MAIN: new_template()}
@@ -202,13 +209,13 @@ class TemplateEditor(EditorScreen):
 
     def show_checked(self, more: Any) -> None:
         drawing, errors = more
-        caption = self.query_one("#graph-caption", Note)
+        caption = self._caption
         if drawing is None:
             caption.say("graph of the last text that had one")
             return
         caption.say("graph, as far as it is right" if errors else "graph; enter goes to the step")
         self._drawing = drawing
-        self.query_one(Rail).set_view(drawing, keep=False)
+        self._rail.set_view(drawing, keep=False)
 
     def jump(self, finding: Finding) -> None:
         if finding.file and finding.file != self._shown and finding.file in self._documents:
@@ -239,7 +246,7 @@ class TemplateEditor(EditorScreen):
 
     def do_graph(self) -> None:
         """The other one of the two."""
-        rail = self.query_one(Rail)
+        rail = self._rail
         if self.has_class("-narrow"):
             self.toggle_class("-graph")
             (rail if self.has_class("-graph") else self.main_editor).focus()
@@ -248,7 +255,7 @@ class TemplateEditor(EditorScreen):
 
     def leave(self) -> bool:
         """From the graph to the text first."""
-        if self.query_one(Rail).has_focus:
+        if self._rail.has_focus:
             self.remove_class("-graph")
             self.main_editor.focus()
             return False
@@ -262,9 +269,8 @@ class TemplateEditor(EditorScreen):
     def _go_to(self, name: str) -> None:
         self._documents = self.documents
         self._shown = name
-        editor = self.query_one("#text", Editor)
         # another document has no history in common with this one
-        editor.load_text(self._documents[name])
+        self._editor.load_text(self._documents[name])
         self.tell()
 
     def do_add_document(self) -> None:
