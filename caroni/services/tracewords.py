@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from caroni.services.tapping import FIRST_TAPPED
 from caroni.services.traced import Decoded, Header, TraceEntry
 from caroni.text import safe_line
 
@@ -41,7 +42,8 @@ def lines(shown: Decoded) -> list[str]:
 def _lines(shown: Decoded) -> Iterator[str]:
     entry = shown.entry
     place = f", {entry.position + 1} of {entry.messages} in its envelope" if entry.messages > 1 else ""
-    yield f"message   {title(entry)}, number {entry.rev}{place}"
+    number = f", number {entry.rev}" if entry.rev < FIRST_TAPPED else ""
+    yield f"message   {title(entry)}{number}{place}"
     yield f"at        {clock(entry.at)}, {_direction(entry)}"
     yield f"from      {entry.sender or '(not proven)'}"
     yield f"to        {entry.receiver}"

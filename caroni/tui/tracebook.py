@@ -19,6 +19,8 @@ SEEN = 1000
 SEEN_BYTES = 16 * 1024 * 1024
 
 Key = tuple[int, int]
+#: what a message is known by, wherever it was seen
+_Name = tuple[str, str]
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -39,6 +41,10 @@ class TraceBook:
         self._seen: dict[Key, TraceEntry] = {}
         self._bodies: dict[int, bytes] = {}
         self._bytes = 0
+        #: how many messages of an envelope are held
+        self._parts: dict[int, int] = {}
+        #: what the ledger has told
+        self._told: set[_Name] = set()
         self._start = False
         self._end = True
         self._shown: Shown | None = None
@@ -69,7 +75,8 @@ class TraceBook:
         """Begin anew with the newest page; ``whole``: there is nothing before it."""
         self._ledger = list(page)
         self._start, self._end = whole, True
-        self._forget_told(page)
+        self._told.clear()
+        self._remember_told(page)
         self._shown = None
 
     def later(self, page: Sequence[TraceEntry]) -> None:
@@ -80,7 +87,7 @@ class TraceBook:
         if len(self._ledger) > WINDOW:
             del self._ledger[: len(self._ledger) - WINDOW]
             self._start = False
-        self._forget_told(page)
+        self._remember_told(page)
         self._shown = None
 
     def earlier(self, page: Sequence[TraceEntry]) -> None:
@@ -89,6 +96,7 @@ class TraceBook:
             self._start = True
         else:
             self._ledger = [*page, *self._ledger]
+            self._remember_told(page)
             if len(self._ledger) > WINDOW:
                 del self._ledger[WINDOW:]
                 self._end = False
@@ -98,13 +106,14 @@ class TraceBook:
 
     def seen(self, entries: Iterable[TraceEntry], bodies: dict[int, bytes]) -> None:
         """What was tapped: its messages, and the envelopes by their numbers."""
-        told = {(entry.message_id, entry.type) for entry in self._ledger}
         for entry in entries:
-            if (entry.message_id, entry.type) not in told:
+            if _name(entry) not in self._told:
+                rev = entry.rev
                 self._seen[entry.key] = entry
-                if entry.rev not in self._bodies:
-                    self._bodies[entry.rev] = bodies[entry.rev]
-                    self._bytes += len(bodies[entry.rev])
+                self._parts[rev] = self._parts.get(rev, 0) + 1
+                if rev not in self._bodies:
+                    self._bodies[rev] = bodies[rev]
+                    self._bytes += len(bodies[rev])
                 self._shown = None
         while len(self._seen) > SEEN or (self._bytes > SEEN_BYTES and self._seen):
             self._drop(next(iter(self._seen)))
@@ -123,12 +132,17 @@ class TraceBook:
     def _drop(self, key: Key) -> None:
         del self._seen[key]
         rev = key[0]
-        if not any(other[0] == rev for other in self._seen):
-            self._bytes -= len(self._bodies.pop(rev, b""))
+        self._parts[rev] -= 1
+        if not self._parts[rev]:
+            del self._parts[rev]
+            self._bytes -= len(self._bodies.pop(rev))
 
-    def _forget_told(self, page: Iterable[TraceEntry]) -> None:
-        told = {(entry.message_id, entry.type) for entry in page}
-        for key in [k for k, e in self._seen.items() if (e.message_id, e.type) in told]:
+    def _remember_told(self, page: Iterable[TraceEntry]) -> None:
+        told = {_name(entry) for entry in page}
+        if len(self._told) > 2 * WINDOW:
+            self._told = {_name(entry) for entry in self._ledger}
+        self._told |= told
+        for key in [k for k, e in self._seen.items() if _name(e) in told] if told else ():
             self._drop(key)
 
     # --- what is shown ---------------------------------------------------------------------------
@@ -156,6 +170,10 @@ class TraceBook:
     def changed(self) -> None:
         """Another filter."""
         self._shown = None
+
+
+def _name(entry: TraceEntry) -> _Name:
+    return (entry.message_id, entry.type)
 
 
 def _merged(told: Sequence[TraceEntry], seen: Sequence[TraceEntry]) -> list[TraceEntry]:

@@ -119,7 +119,8 @@ class Conversations:
 
 async def traced_site(directory: Path, steps: int = 3, **options: bool) -> tuple[Site, Conversations]:
     """A manager with certificate and trust, and a workflow whose steps have each had a conversation."""
-    if not _made:
+    if not _made or not _made[0].exists():
+        _made.clear()
         first = directory / "first"
         first.mkdir()
         init_ca(first / "ca", "a.example", None, years=1)
