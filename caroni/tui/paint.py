@@ -32,7 +32,7 @@ def said(text: str, limit: int = 1000) -> str:
     """A text of others on one line, harmless on a terminal; ASCII only where that is wanted."""
     line = safe_line(text, limit)
     if ascii_only():
-        return line.encode("ascii", "backslashreplace").decode()
+        return drawn(line).encode("ascii", "backslashreplace").decode()
     return line
 
 
