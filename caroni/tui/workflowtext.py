@@ -46,7 +46,7 @@ def in_a_line(found: Explained, step: str) -> str:
         return f"{step}: {found.why}"
     one = found.steps[0]
     parts = [f"{one.step}: {one.why}"]
-    if one.waits_for:
+    if one.waits_for and one.why.startswith("waits for"):
         waits = Counter(waits.step or "the inputs" for waits in one.waits_for)
         states = {waits.step: waits.state for waits in one.waits_for}
         shown = [_after(name, states.get(name, "")) for name in list(waits)[:3]]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from caroni.core.commands import Command
+import msgspec
+
+from caroni.config import load_config
 from caroni.core.messages import FailureClass
 from caroni.core.rows import Flow, Job, Request, Step, Workflow
 from caroni.core.states import JobState, RequestState, StepState, WorkflowState
 from caroni.cwl import plan_from_json
-from caroni.model.unit import Unit
+from caroni.model.unit import CommandDone, Unit
 from caroni.services import templates
 from caroni.tui.site import Site
 from tests.tui.harness import NOON, fill, make_site, writing
@@ -40,12 +44,36 @@ async def steps_of(site: Site) -> list[str]:
 def workflow(uuid: bytes, state: WorkflowState, name: str, left: int, **more: object) -> Workflow:
     return Workflow(
         workflow_uuid=uuid, state=state, name=name, template="genomics", revision=1, steps_total=30,
-        steps_left=left, submitter="caroni://a.example/submitter/mary", **{"created_at": NOW - 2500 * SECOND, **more},
+        steps_left=left, submitter="caroni://a.example/submitter/mary",
+        **{"created_at": NOW - 2500 * SECOND, **more},
     )  # fmt: skip
+
+
+_made: dict[str, Path] = {}
+
+
+async def copied(what: str, directory: Path, make: Callable[[Path], Awaitable[Site]]) -> Site:
+    """A site that is made once and copied for each test: documents are slow to read."""
+    if what not in _made or not _made[what].exists():
+        _made[what] = (await make(_folder(directory))).loaded.directory
+    target = directory / "m1"
+    shutil.copytree(_made[what], target)
+    return Site(load_config(target))
+
+
+def _folder(directory: Path) -> Path:
+    first = directory / ".first"
+    first.mkdir()
+    return first
 
 
 async def filled(directory: Path) -> Site:
     """Four workflows: one runs, one failed, one is done, one is paused."""
+    return await copied("filled", directory, fill_anew)
+
+
+async def fill_anew(directory: Path) -> Site:
+    """The same, made and not copied."""
     site = await manager(directory)
     names = await steps_of(site)
     async with writing(site) as store:
@@ -67,11 +95,13 @@ async def filled(directory: Path) -> Site:
     at = NOW - 900 * SECOND
     running = [
         step if step.state is not done
-        else _replaced(step, attempt=1, winner_agent=AGENT, started_at=at, ended_at=at + (7 + step.index) * SECOND)
+        else _replaced(step, attempt=1, winner_agent=AGENT, started_at=at,
+                       ended_at=at + (7 + step.index) * SECOND)
         for step in running
     ]  # fmt: skip
     running[6] = _replaced(
-        running[6], state=StepState.RUNNING, attempt=2, agent=AGENT, job_uuid=JOB, started_at=NOW - 70 * SECOND,
+        running[6], state=StepState.RUNNING, attempt=2, agent=AGENT, job_uuid=JOB,
+        started_at=NOW - 70 * SECOND,
         jobs=((OTHER, OLD_JOB), (AGENT, JOB)), cause="job failed: exit code 137", request_uuid=REQUEST,
     )  # fmt: skip
     running[7] = _replaced(running[7], state=StepState.FULFILLING, attempt=1, request_uuid=bytes([0x52]) * 16)
@@ -90,7 +120,8 @@ async def filled(directory: Path) -> Site:
                     workflow(DONE, WorkflowState.COMPLETED, "first night", 0, ended_at=NOW - 90 * SECOND,
                              created_at=NOW - 90_000 * SECOND),
                     workflow(RUNS, WorkflowState.RUNNING, "genomics-2026", 24),
-                    workflow(FAILED, WorkflowState.FAILED, "rnaseq \x1b[2J[bold]7", 18, ended_at=NOW - 9 * SECOND,
+                    workflow(FAILED, WorkflowState.FAILED, "rnaseq \x1b[2J[bold]7", 18,
+                             ended_at=NOW - 9 * SECOND,
                              failure=f"step {names[12]} failed: job failed: exit code 137"),
                     workflow(PAUSED, WorkflowState.RUNNING, "qc nightly", 30, paused=True),
                 ],
@@ -99,7 +130,8 @@ async def filled(directory: Path) -> Site:
                 ],
                 Request: [
                     Request(request_uuid=bytes([0x52]) * 16, workflow_uuid=RUNS, step_index=7, attempt=1,
-                            state=RequestState.OPEN, round=2, due=NOW + 30 * SECOND, created_at=NOW - 60 * SECOND,
+                            state=RequestState.OPEN, round=2, due=NOW + 30 * SECOND,
+                            created_at=NOW - 60 * SECOND,
                             declines={OTHER: "NOT_NOW: the queue is full"}),
                 ],
                 Job: [
@@ -107,7 +139,8 @@ async def filled(directory: Path) -> Site:
                         request_uuid=REQUEST, offer_uuid=bytes([0x61]) * 16, state=JobState.RUNNING,
                         accepted_at=NOW - 80 * SECOND, started_at=NOW - 70 * SECOND),
                     Job(agent=OTHER, job_uuid=OLD_JOB, workflow_uuid=RUNS, step_index=6, attempt=1,
-                        request_uuid=REQUEST, offer_uuid=bytes([0x62]) * 16, state=JobState.FAILED, ended=True,
+                        request_uuid=REQUEST, offer_uuid=bytes([0x62]) * 16, state=JobState.FAILED,
+                        ended=True,
                         exit_code=137, failure_class=FailureClass.JOB, info="exit code 137",
                         accepted_at=NOW - 200 * SECOND, started_at=NOW - 190 * SECOND,
                         ended_at=NOW - 100 * SECOND),
@@ -124,8 +157,6 @@ async def filled(directory: Path) -> Site:
 
 
 def _replaced(step: Step, **changes: object) -> Step:
-    import msgspec
-
     return msgspec.structs.replace(step, **changes)
 
 
@@ -142,4 +173,9 @@ async def commands(site: Site) -> list[tuple[str, str]]:
         return [(row.kind, row.args) for row in await store.new_commands()]
 
 
-Given = Command
+async def answer(site: Site, result: dict[str, object]) -> None:
+    """Carry the oldest command out as far as its giver can tell, as the daemon does at its next look."""
+    async with writing(site) as store:
+        row = (await store.new_commands())[0]
+        done = CommandDone(id=row.id, state="done", result=msgspec.json.encode(result).decode(), at=NOW)
+        await store.commit(Unit(commands=[done], now=NOW))

@@ -220,12 +220,10 @@ def _columns() -> list[Column]:
 def _line(row: WorkflowShown, now: int) -> Line:
     state = "paused" if row.paused and row.state in ("running", "held") else row.state
     mark = glyphs.mark("workflow", state)
-    done = row.steps_total - row.steps_left
-    share = done / row.steps_total if row.steps_total else 0.0
     completed, failed = row.steps.get("completed", 0), row.steps.get("failed", 0)
+    share = completed / row.steps_total if row.steps_total else 1.0
     active = sum(row.steps.get(name, 0) for name in ("running", "fulfilled"))
-    percent = int(share * 100)
-    bar = f"{glyphs.bar(completed / row.steps_total if row.steps_total else 0.0, 10)} {percent:>3}%"
+    bar = f"{glyphs.bar(share, 10)} {int(share * 100):>3}%"
     red = glyphs.look("failed").style if failed else PLAIN
     return Line(
         key=row.workflow,
