@@ -194,6 +194,7 @@ class Embedded:
                 for n, make in self._plugins.executors().items()
             },
             directory=directory,
+            log_tail=True,  # all of it belongs to one person
         )
 
     async def _store(self, name: str, role: Role) -> Store:
