@@ -137,7 +137,7 @@ class ConsoleScreen(Acting, Screen[None]):
             return
         if self._reader is None or self._reader.is_finished:
             self._reader = self.run_worker(
-                self._read(), group="fetch", exclusive=True, exit_on_error=True, name=f"fetch {self.NAME}"
+                self._read, group="fetch", exclusive=True, exit_on_error=True, name=f"fetch {self.NAME}"
             )
 
     async def _read(self) -> None:
