@@ -90,21 +90,23 @@ def apply_form(text: str, form: DefinitionForm) -> Applied:
             return Applied(text=text)
         text = _as_block(text)
         return Applied(text=apply_form(text, form).text, rewritten=True)
+    sections = _Sections(text)
     for key in _ORDER:
-        if key not in DefinitionForm.__struct_fields__:
-            continue
-        value = getattr(form, key)
-        if value == getattr(before, key):
-            continue
-        if key in _LINES:
-            text = _put(text, key, [f"{key}: {_plain(value)}"] if value else [])
-        elif key == "script":
-            text = _put_script(text, value)
-        else:
-            lines = textwrap.dedent(value.expandtabs(2)).strip("\n").split("\n")
-            filled = [f"  {line}".rstrip() for line in lines]
-            text = _put(text, key, [f"{key}:", *filled] if value.strip() else [])
-    return Applied(text=text)
+        if key in DefinitionForm.__struct_fields__ and getattr(form, key) != getattr(before, key):
+            sections.put(key, _lines_of(key, getattr(form, key)))
+    return Applied(text=sections.text())
+
+
+def _lines_of(key: str, value: str) -> list[str]:
+    """The lines of a key with its value; none for an empty one."""
+    if not value.strip():
+        return []
+    if key == "script":
+        return _script_lines(value)
+    if key in _LINES:
+        return [f"{key}: {_plain(value)}"]
+    lines = textwrap.dedent(value.expandtabs(2)).strip("\n").split("\n")
+    return [f"{key}:", *(f"  {line}".rstrip() for line in lines)]
 
 
 def field_at(text: str, line: int) -> tuple[str, int]:
@@ -212,44 +214,71 @@ def _is_plain_block(text: str) -> bool:
     )
 
 
-def _put(text: str, key: str, new: list[str]) -> str:
-    """Replace the lines of a key, add them where they are not there, or take them out."""
-    root = compose_definition(text)
-    lines = text.split("\n")
-    nodes = _nodes(root)
-    if key in nodes:
-        first, end = _section(text, root, key)
-        node = nodes[key]
-        if (
+class _Sections:
+    """Changes of a text, key by key. All are placed in the text as it was, so none can break another."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._root = compose_definition(text)
+        self._nodes = _nodes(self._root)
+        lines = text.split("\n")
+        #: where each line begins, and the end
+        self._starts = [0]
+        for line in lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
+        self._edits: list[tuple[int, int, str]] = []
+
+    def put(self, key: str, new: list[str]) -> None:
+        """Replace the lines of a key, add them where they are not there, or take them out."""
+        node = self._nodes.get(key)
+        block = "".join(f"{line}\n" for line in new)
+        if node is None:
+            before = [other for other in _ORDER[: _ORDER.index(key)] if other in self._nodes]
+            at = _section(self._text, self._root, before[-1])[1] if before else self._first
+            self._edit(self._starts[at], self._starts[at], block)
+        elif (
             len(new) == 1
             and isinstance(node, yaml.ScalarNode)
             and node.style in (None, "'", '"')
             and node.value
         ):
             # what follows on the line is a comment
-            start, stop = node.start_mark.index, node.end_mark.index
-            return text[:start] + new[0].partition(": ")[2] + text[stop:]
-        return "\n".join([*lines[:first], *new, *lines[end:]])
-    before = [other for other in _ORDER[: _ORDER.index(key)] if other in nodes]
-    at = _section(text, root, before[-1])[1] if before else min(k.start_mark.line for k, _ in root.value)
-    return "\n".join([*lines[:at], *new, *lines[at:]])
+            self._edit(node.start_mark.index, node.end_mark.index, new[0].partition(": ")[2])
+        else:
+            first, end = _section(self._text, self._root, key)
+            self._edit(self._starts[first], self._starts[end], block)
+
+    @property
+    def _first(self) -> int:
+        return int(self._root.value[0][0].start_mark.line)
+
+    def _edit(self, start: int, end: int, new: str) -> None:
+        self._edits.append((start, end, new))
+
+    def text(self) -> str:
+        """The text with all changes."""
+        pieces, at = [], 0
+        whole = self._text + "\n"  # so that every line has its end
+        # what is added at one place stays in its order
+        for start, end, new in sorted(self._edits, key=lambda edit: edit[:2]):
+            pieces += [whole[at:start], new]
+            at = end
+        changed = "".join([*pieces, whole[at:]])
+        return changed.removesuffix("\n") if not self._text.endswith("\n") else changed[:-1]
 
 
-def _put_script(text: str, script: str) -> str:
-    if not script.strip():
-        return _put(text, "script", [])
+def _script_lines(script: str) -> list[str]:
     script = script.rstrip("\n") + "\n"
     # a first line that is indented, or empty, hides how far the block is indented
     mark = "|2" if script[0] in " \n" else "|"
     block = [f"script: {mark}", *(f"  {line}" if line else "" for line in script[:-1].split("\n"))]
-    changed = _put(text, "script", block)
     try:
-        if str(_nodes(compose_definition(changed))["script"].value) == script:
-            return changed
-    except (DocumentError, KeyError):
+        if str(_nodes(compose_definition("\n".join([*block, ""])))["script"].value) == script:
+            return block
+    except DocumentError:
         pass
     # characters that YAML does not take as they are
-    return _put(text, "script", [f"script: {_plain(script)}"])
+    return [f"script: {_plain(script)}"]
 
 
 def _plain(value: str) -> str:

@@ -79,6 +79,17 @@ def test_only_what_changes_is_touched() -> None:
     assert field_at(COMMENTED, 1) == ("", 0)
 
 
+def test_what_is_wrong_in_a_field_is_wrong_in_the_text() -> None:
+    changed = change(COMMENTED, inputs="n: int: x", outputs="[", version="2", timeout="")
+    assert "inputs:\n  n: int: x\n" in changed
+    assert "outputs:\n  [\n" in changed
+    assert "version: '2'   # text" in changed
+    assert "timeout" not in changed
+    assert apply_form("name: a", msgspec.structs.replace(read_form("name: a"), version="2")).text == (
+        "name: a\nversion: '2'"
+    )
+
+
 def test_a_text_on_one_line_is_written_anew_and_that_is_said() -> None:
     text = '{"name": "a", "script": "true\\nfalse\\n", "inputs": {"n": "int"}}'
     assert not apply_form(text, read_form(text)).rewritten

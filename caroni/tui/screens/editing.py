@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -83,7 +84,7 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
 
     DEFAULT_CSS = """
     EditorScreen #status { height: 1; background: $boost; }
-    EditorScreen #findings { height: auto; max-height: 5; }
+    EditorScreen #findings { height: 5; }
     EditorScreen #findings.-none { display: none; }
     """
 
@@ -237,18 +238,31 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
         if not table.is_attached:
             return
         with self.host.batch_update():
-            table.set_rows([self._row(n, finding) for n, finding in enumerate(findings)])
-            table.set_class(not findings, "-none")
-            # the heading, and as many rows as there are, up to what the style allows
-            table.styles.height = min(len(findings), 4) + 1
+            self._show_findings()
             self.show_checked(more)
             self.tell()
 
-    def _row(self, number: int, finding: Finding) -> Line:
+    def _show_findings(self) -> None:
+        rows = [row for n, finding in enumerate(self.findings) for row in self._rows(n, finding)]
+        self.found_table.set_rows(rows)
+        self.found_table.set_class(not rows, "-none")
+        # the heading, and as many rows as there are and the text can spare
+        self.found_table.styles.height = min(len(rows), max(4, self.size.height // 5)) + 1
+
+    def _rows(self, number: int, finding: Finding) -> list[Line]:
+        """A finding on as many lines as it needs: the remedy stands at its end."""
         mark = look("failed" if finding.severity == "error" else "warning")
         at = f"{finding.line}:{finding.column}" if finding.line else "-"
         rule = f" [{finding.rule}]" if finding.rule else ""
-        return Line(number, ((mark.glyph, mark.style), at, f"{self.place(finding)}{finding.message}{rule}"))
+        room = max(self.size.width - 13, 20)
+        parts = textwrap.wrap(f"{self.place(finding)}{finding.message}{rule}", room) or [""]
+        first = Line((number, 0), ((mark.glyph, mark.style), at, parts[0]))
+        return [first, *(Line((number, n), ("", "", part)) for n, part in enumerate(parts[1:], 1))]
+
+    def on_resize(self) -> None:
+        """Findings are broken anew."""
+        if self.findings:
+            self._show_findings()
 
     def place(self, finding: Finding) -> str:
         """The document of a finding, where there are several."""
@@ -257,8 +271,8 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
     def on_line_table_chosen(self, event: LineTable.Chosen) -> None:
         """To where it was found."""
         event.stop()
-        if isinstance(event.key, int) and event.key < len(self.findings):
-            self.jump(self.findings[event.key])
+        if isinstance(event.key, tuple) and event.key[0] < len(self.findings):
+            self.jump(self.findings[event.key[0]])
 
     @property
     def errors(self) -> int:

@@ -8,6 +8,7 @@ from typing import cast
 
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.document._document import Document
 from textual.widgets import TextArea
 
@@ -23,6 +24,11 @@ class Editor(TextArea):
 
     What would act on the terminal is drawn as one sign each, so that the cursor stays where the text is.
     """
+
+    BINDINGS = [
+        Binding("ctrl+home", "document_start", "Start of the text", show=False),
+        Binding("ctrl+end", "document_end", "End of the text", show=False),
+    ]
 
     DEFAULT_CSS = """
     Editor { border: none; padding: 0; height: 1fr; }
@@ -73,6 +79,14 @@ class Editor(TextArea):
             self._replace_via_keyboard(text, start, end)
             return
         await super()._on_key(event)
+
+    def action_document_start(self) -> None:
+        """To the first sign."""
+        self.move_cursor(self.document.start)
+
+    def action_document_end(self) -> None:
+        """Behind the last one."""
+        self.move_cursor(self.document.end)
 
     def _indentation(self) -> str:
         """What the next line begins with: as this one, further in behind a colon of YAML."""
