@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Collection
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +49,8 @@ class TraceSource:
 
     async def begin(self, filter: TraceFilter) -> None:
         """The newest page for a filter."""
+        # what takes envelopes apart is slow to import, and the console's loop has better to do
+        await asyncio.to_thread(import_module, "caroni.services.opening")
         page = await self._page(filter, limit=PAGE)
         self.book.begin(page, whole=len(page) < PAGE)
 
