@@ -47,7 +47,8 @@ def details(message: Message) -> str:
         case JobFulfillmentOfferWithdrawn():
             return message.reason
         case JobFulfillmentDecline():
-            return f"{message.reason.name.lower()} {message.decline_message}".strip()
+            reason = message.reason.name.lower().replace("_", " ") if message.reason else ""
+            return f"{reason} {message.decline_message}".strip()
         case JobAccepted():
             return f"job {message.job_uuid.hex()[:8]}"
         case JobDataAvailable():

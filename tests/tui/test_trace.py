@@ -85,7 +85,7 @@ async def test_a_sequence_at_80_columns(tmp_path: Path) -> None:
         assert offer.startswith(f"{clock}.179 │◀─")
         assert "├" not in offer
         assert offer.split("┤")[1].split() == ["g1", "159", "ms", "✔"]
-        assert "20 ms" in arrow(pilot, "Decline step0 unspecified busy")
+        assert "20 ms" in arrow(pilot, "Decline step0 busy")
         assert max(map(len, head)) <= 80
 
 
