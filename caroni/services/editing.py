@@ -57,9 +57,14 @@ def diff(before: str, after: str, before_name: str, after_name: str) -> Diff:
 
 
 def diff_documents(before: dict[str, str], after: dict[str, str], before_name: str, after_name: str) -> Diff:
-    """Compare the documents of two bundles, one after the other, by name."""
+    """Compare the documents of two bundles, one after the other, by name; one that is all is called ""."""
     found = [
-        diff(before.get(name, ""), after.get(name, ""), f"{before_name}/{name}", f"{after_name}/{name}")
+        diff(
+            before.get(name, ""),
+            after.get(name, ""),
+            f"{before_name}/{name}" if name else before_name,
+            f"{after_name}/{name}" if name else after_name,
+        )
         for name in dict.fromkeys([*before, *after])
     ]
     return Diff(

@@ -47,6 +47,14 @@ class CompareScreen(Acting, ModalScreen[str]):
 
     AUTO_FOCUS = "Lines"
 
+    DEFAULT_CSS = """
+    CompareScreen #compare { width: 96%; max-width: 130; height: 96%; }
+    CompareScreen #compare { border: round $primary; padding: 0 1; background: $surface; }
+    CompareScreen #title { text-style: bold; }
+    CompareScreen #which { color: $text-muted; }
+    CompareScreen #how { text-style: bold; }
+    """
+
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("compare.leave", "escape", "back", "Leave everything as it is", show=False),
         Act("compare.other", "tab", "other", "The other difference", show=False),
@@ -64,7 +72,7 @@ class CompareScreen(Acting, ModalScreen[str]):
         self._place = 0
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="dialogue", classes="-wide-dialogue"):
+        with Vertical(id="compare"):
             yield Static(said(self._title, 200), id="title", markup=False)
             for line in self._lines:
                 yield Static(said(line, 500), markup=False, classes="told")
