@@ -1,4 +1,4 @@
-"""``python -m benchmarks [noop] [bash] [latency] [growth] [restart]``: what ``make bench`` runs."""
+"""``python -m benchmarks [noop] [bash] [latency] [growth] [restart] [console]``: what ``make bench`` runs."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """Steps a second through manager, RabbitMQ and agent: no-op jobs, bash jobs, latency, growth, restart.
 
-``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart]`` prints one JSON object a
-line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in
+``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart] [console]`` prints one JSON object
+a line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in
 turn with it in the same run.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 from benchmarks.bare_exchange import bare_exchange
 from benchmarks.broker import broker
+from benchmarks.console import measure as measure_console
 from benchmarks.federation import Federation, federation
 from benchmarks.restart import measure as measure_restart
 from benchmarks.workflows import BASH, NOOP, TEXT, chain3, independent
@@ -122,6 +124,16 @@ async def restart(url: str, directory: Path) -> None:
         show(**line)
 
 
+async def console(url: str, directory: Path) -> None:
+    """(f) the operator's console on a terminal, with a workflow of 10,000 steps."""
+    for line in await measure_console(directory):
+        show(**line)
+
+
+#: what needs no broker
+ALONE = frozenset({"console"})
+
+
 def main() -> None:
     """Run what is named, or everything."""
     known: dict[str, Callable[[str, Path], Coroutine[Any, Any, None]]] = {
@@ -130,12 +142,13 @@ def main() -> None:
         "latency": latency,
         "growth": growth,
         "restart": restart,
+        "console": console,
     }
     wanted = sys.argv[1:] or list(known)
     if unknown := [name for name in wanted if name not in known]:
         sys.exit(f"benchmarks: no {', '.join(unknown)}; there are {', '.join(known)}")
     logs.configure("warning", "human", sys.stderr)  # stdout is for the figures
-    with broker() as url:
+    with contextlib.nullcontext("") if ALONE.issuperset(wanted) else broker() as url:
         for name in wanted:
             with tempfile.TemporaryDirectory(prefix="caroni-bench-") as directory:
                 asyncio.run(known[name](url, Path(directory)))
