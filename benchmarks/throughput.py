@@ -1,8 +1,8 @@
 """Steps a second through manager, RabbitMQ and agent: no-op jobs, bash jobs, latency, growth, restart.
 
-``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart] [console]`` prints one JSON object
-a line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same broker, in
-turn with it in the same run.
+``python -m benchmarks.throughput [noop] [bash] [latency] [growth] [restart] [console]`` prints one JSON
+object a line. The reference of ``throughput_noop`` is the bare exchange of nine messages a job on the same
+broker, in turn with it in the same run.
 """
 
 from __future__ import annotations
