@@ -6,15 +6,18 @@ The parser behind it (cwl-utils) is imported at the first ``load``; importing th
 from caroni.cwl.bundle import Bundle
 from caroni.cwl.inputs import load_inputs, load_untyped_inputs
 from caroni.cwl.load import Inspection, inspect, load
-from caroni.cwl.store import plan_from_json, plan_to_json
+from caroni.cwl.store import PlanOutline, StepOutline, outline_from_json, plan_from_json, plan_to_json
 
 __all__ = [
     "Bundle",
     "Inspection",
+    "PlanOutline",
+    "StepOutline",
     "inspect",
     "load",
     "load_inputs",
     "load_untyped_inputs",
+    "outline_from_json",
     "plan_from_json",
     "plan_to_json",
 ]

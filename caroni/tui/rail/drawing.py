@@ -38,7 +38,7 @@ def of_plan(plan: Plan) -> Drawing:
     Raises:
         ValueError: the steps wait for each other in a circle.
     """
-    return of_graph(graph_of(plan))
+    return of_graph(graph_of(plan.steps))
 
 
 def of_graph(

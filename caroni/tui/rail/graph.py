@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Protocol
 
 import msgspec
-
-from caroni.core.plan import Plan
 
 Adjacency = tuple[tuple[int, ...], ...]
 
@@ -36,11 +35,39 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return tuple(depths)
 
 
-def graph_of(plan: Plan) -> Graph:
-    """The graph of a plan. Inputs of the workflow are no nodes; a source of no known step makes no edge."""
-    index = {step.name: at for at, step in enumerate(plan.steps)}
+class Given(Protocol):
+    """An input of a step."""
+
+    @property
+    def source(self) -> str | None:
+        """The flow that it reads, as CWL spells it."""
+        ...
+
+
+class Stepping(Protocol):
+    """A step of a plan, or of its outline."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def job_type(self) -> str:
+        """What is asked for."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[Given]:
+        """What it reads."""
+        ...
+
+
+def graph_of(steps: Sequence[Stepping]) -> Graph:
+    """The graph of steps. Inputs of the workflow are no nodes; a source of no known step makes no edge."""
+    index = {step.name: at for at, step in enumerate(steps)}
     parents: list[tuple[int, ...]] = []
-    for step in plan.steps:
+    for step in steps:
         waits = {
             index[name]
             for source in {given.source for given in step.inputs}
@@ -48,8 +75,8 @@ def graph_of(plan: Plan) -> Graph:
         }
         parents.append(tuple(sorted(waits)))
     return Graph(
-        names=tuple(step.name for step in plan.steps),
-        job_types=tuple(step.job_type for step in plan.steps),
+        names=tuple(step.name for step in steps),
+        job_types=tuple(step.job_type for step in steps),
         parents=tuple(parents),
         children=turned(parents),
     )

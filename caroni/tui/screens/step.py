@@ -45,7 +45,7 @@ class StepScreen(ConsoleScreen):
 
     @property
     def _step_name(self) -> str:
-        return self._picture.plan.steps[self._index].name
+        return self._picture.names[self._index]
 
     def crumb(self) -> str:
         return self._step_name
@@ -54,7 +54,7 @@ class StepScreen(ConsoleScreen):
         yield Lines(wrap=True, empty="Looking ...", classes="main")
 
     async def fetch(self) -> tuple[Styled, ...]:
-        plan = self._picture.plan
+        plan = await self._picture.whole_plan()
         here = await self.site.read(
             lambda store: step_here(store, self._uuid, self._index, plan.steps[self._index])
         )

@@ -152,15 +152,14 @@ class WorkflowScreen(ConsoleScreen):
 
     @staticmethod
     def _view(picture: Picture, step: StepNow) -> StepView:
-        steps = picture.plan.steps
-        known = steps[step.index] if step.index < len(steps) else None
+        known = step.index < len(picture.names)
         return StepView(
             index=step.index,
-            name=known.name if known is not None else f"step {step.index}",
+            name=picture.names[step.index] if known else f"step {step.index}",
             state=step.state,
             agent=step.agent,
             attempt=step.attempt,
-            attempts=known.policy.max_attempts if known is not None else 0,
+            attempts=picture.attempts[step.index] if known else 0,
             started_at=step.started_at,
             ended_at=step.ended_at,
             exit_code=step.exit_code,
@@ -174,17 +173,17 @@ class WorkflowScreen(ConsoleScreen):
         if len(members) != 1 or self._tab not in ("Rail", "Steps"):
             return [], ""
         of, at, pane, detail = self._why
-        keep = _KEEP_LARGE if len(picture.plan.steps) > _LARGE else _KEEP_WHY
+        keep = _KEEP_LARGE if len(picture.names) > _LARGE else _KEEP_WHY
         if of == members and (time.monotonic() - at < keep or (not changed and row.state in ENDED)):
             return pane, detail
-        name = picture.plan.steps[members[0]].name
+        name, plan = picture.names[members[0]], await picture.whole_plan()
         found = await self.site.read(
             lambda store: why(
                 self.site.loaded,
                 store,
                 self._uuid,
                 step=name,
-                plans={(row.template, row.revision): picture.plan},
+                plans={(row.template, row.revision): plan},
                 at=self.host.now(),
             )
         )
@@ -197,8 +196,9 @@ class WorkflowScreen(ConsoleScreen):
         if self._text_of == (tab, self._rev) or tab in ("Rail", "Steps"):
             return None
         if tab == "I/O":
-            inputs, outputs = await self.site.read(lambda store: values_of(store, self._uuid, picture.plan))
-            lines = workflowtext.of_values(picture.plan, inputs, outputs)
+            plan = await picture.whole_plan()
+            inputs, outputs = await self.site.read(lambda store: values_of(store, self._uuid, plan))
+            lines = workflowtext.of_values(plan, inputs, outputs)
         elif tab == "Events":
             found = await self.site.read(lambda store: happenings(store, self._uuid))
             lines = workflowtext.of_happenings(found, self.host.now())
@@ -223,7 +223,7 @@ class WorkflowScreen(ConsoleScreen):
         if snapshot.picture.drawing is not self._drawn:
             self._drawn = snapshot.picture.drawing
             rail.set_view(snapshot.picture.drawing)
-            table.set_plan(snapshot.picture.plan)
+            table.set_graph(snapshot.picture.drawing.view.graph)
         steps, self._unpainted = self._unpainted, {}
         rail.set_steps(steps)
         table.take(steps)

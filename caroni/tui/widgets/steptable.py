@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from caroni.core.plan import Plan
 from caroni.tui import glyphs
+from caroni.tui.rail.graph import Graph
 from caroni.tui.rail.steps import WORST_FIRST, StepView
 from caroni.tui.widgets.railrow import agent_name, took, why
 from caroni.tui.widgets.table import Column, Line, LineTable
@@ -27,7 +27,7 @@ class StepTable(LineTable):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(_COLUMNS, empty="This workflow has no steps.", id=id, classes=classes)
         self._steps: list[StepView] = []
-        self._job_types: list[str] = []
+        self._job_types: tuple[str, ...] = ()
         self._made: list[Line] = []
         self._stale: set[int] = set()
         self._busy: set[int] = set()
@@ -38,12 +38,12 @@ class StepTable(LineTable):
         """The step under the cursor; -1 if there is none."""
         return self.key if isinstance(self.key, int) else -1
 
-    def set_plan(self, plan: Plan) -> None:
+    def set_graph(self, graph: Graph) -> None:
         """Whose steps these are; nothing is known of them yet."""
         self._steps = [
-            StepView(index=index, name=step.name, state="waiting") for index, step in enumerate(plan.steps)
+            StepView(index=index, name=name, state="waiting") for index, name in enumerate(graph.names)
         ]
-        self._job_types = [step.job_type for step in plan.steps]
+        self._job_types = graph.job_types
         self._made = []
         self._busy = set()
 
@@ -59,11 +59,13 @@ class StepTable(LineTable):
                     self._busy.discard(index)
 
     def show(self, now: int) -> None:
-        """Paint what changed, and times."""
+        """Paint what changed, and the times of what is seen."""
         if not self._made:
             self._made = [self._line(step, now) for step in self._steps]
         else:
-            for index in self._stale | self._busy:
+            top = int(self.scroll_offset.y)
+            seen = {line.key for line in self.lines[top : top + self.size.height]}
+            for index in self._stale | (self._busy & seen):
                 self._made[index] = self._line(self._steps[index], now)
         self._stale = set()
         self.set_rows(self._made)

@@ -90,7 +90,7 @@ def test_the_graph_of_a_plan():
         )
 
     plan = Plan(steps=(step("c", "a/x", "a/y", "b/x"), step("a", "number"), step("b", "a/x", None, "gone/x")))
-    found = graph_of(plan)
+    found = graph_of(plan.steps)
     assert found.parents == ((1, 2), (), (1,))
     assert found.children == ((), (0, 2), (0,))
     assert found.depth == (2, 0, 1)
