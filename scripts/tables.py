@@ -6,21 +6,18 @@ comes from the code: the messages' rules, the state machines, the timers, the co
 
 from __future__ import annotations
 
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 
 import msgspec
 
-import caroni.tui
 from caroni.core.agent.state import AgentSettings
 from caroni.core.manager.state import ManagerSettings
 from caroni.core.plan import SECOND, StepPolicy
 from caroni.core.states import TRANSITIONS
-from caroni.tui.acts import REGISTRY
+from caroni.tui.acts import every
 from caroni.wire.rules import RULES
 
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -138,10 +135,8 @@ def timers() -> str:
 
 def keys() -> str:
     """Every key of the console, by the name that a keymap file uses."""
-    for module in pkgutil.walk_packages(caroni.tui.__path__, "caroni.tui."):
-        import_module(module.name)
     body = []
-    for act in sorted(REGISTRY.values(), key=lambda one: one.id):
+    for act in every():
         shown = " ".join(f"`{_KEYS.get(key, key)}`" for key in act.keys.split(","))
         body.append((f"`{act.id}`", shown, act.sentence.replace("|", "\\|")))
     return rows(("name", "key", "what it does"), body)

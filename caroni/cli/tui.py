@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,7 @@ from caroni.cli.options import example
 
 if TYPE_CHECKING:
     from caroni.config import Loaded
+    from caroni.services.checks import Check
     from caroni.tui.tap import Tap
 
 app = group()
@@ -69,43 +72,86 @@ def tui(
         typer.Option("--demo", help="On a manager and agents that are started for it; nothing is needed."),
     ] = False,
     web: Annotated[
-        bool, typer.Option("--web", help="Serve it to a browser on this host (extra: caroni\\[web]).")
+        bool, typer.Option("--web", help="Serve it to a browser on this host (extra: caroni[web]).")
     ] = False,
     port: Annotated[int, typer.Option(help="Of 127.0.0.1, for --web.", min=0, max=65535)] = 8765,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print all keys by the names that a keymap file uses, for programs."),
+    ] = False,
 ) -> None:
     """Watch and steer managers and agents from a terminal.
 
     Attaches to the databases of the configurations given (their daemons need not run), and listens to the
     broker where its user may. Keys are at the bottom of each screen; ? lists them all.
     """
+    if json:
+        from caroni.cli import output
+        from caroni.tui.acts import every
+
+        return output.as_json(
+            {act.id: {"keys": act.keys.split(","), "does": act.sentence} for act in every()}
+        )
+    slow_line = slow if slow is not None else bool(os.environ.get("SSH_CONNECTION"))
+    if slow_line:
+        quieten()
+    _known(screen, theme)
     if web:
         from caroni.cli.webconsole import serve
 
         given = [*_chosen(screen, readonly, slow, ascii_, theme, keys), *(["--demo"] if demo else [])]
         return serve(given, [] if demo else attached(config), port)
-    slow_line = slow if slow is not None else bool(os.environ.get("SSH_CONNECTION"))
-    if slow_line:
-        quieten()
     with ExitStack() as stack:
         system = None
         if demo:
             from caroni.cli.demoattach import demo_system
 
             system = stack.enter_context(demo_system())  # it starts while we go on
+        from caroni.cli.consoletap import ConsoleTap
         from caroni.tui.app import ConsoleApp, Settings
         from caroni.tui.run import require_terminal, run, wants_ascii
         from caroni.tui.site import Site
 
         require_terminal()
-        tap: Tap | None = system.tap if system is not None else None
         loaded = attached(system.configurations() if system is not None else config)
+        tap: Tap = system.tap if system is not None else ConsoleTap(loaded[0])
         settings = Settings(
             readonly=readonly, slow=slow_line, theme=theme, start=screen, keymap=_keymap(keys)
         )
-        console = ConsoleApp([Site(one, readonly=readonly) for one in loaded], settings, tap=tap)
+        sites = [Site(one, readonly=readonly) for one in loaded]
+        # a demonstration has no broker but its own
+        console = ConsoleApp(sites, settings, tap=tap, probe=None if demo else _probe)
         code = run(console, ascii=ascii_ or wants_ascii(), mouse=not slow_line)
     if code:
         raise typer.Exit(code)
+
+
+def _known(screen: str, theme: str) -> None:
+    """Refuse names that nobody has, before a terminal is drawn on.
+
+    Raises:
+        UsageError: names those that are there.
+    """
+    from caroni.errors import UsageError
+    from caroni.text import safe_line
+    from caroni.tui.screens import PLACES, find_place
+    from caroni.tui.themes import THEMES
+
+    if screen and find_place(screen) is None:
+        names = ", ".join(place.name for place in PLACES)
+        raise UsageError(f"--screen {safe_line(screen, 40)!r} is none of: {names}")
+    if theme not in THEMES:
+        names = ", ".join(THEMES)
+        raise UsageError(f"--theme {safe_line(theme, 40)!r} is none of: {names}")
+
+
+async def _probe(loaded: Loaded) -> list[Check]:
+    """Look at the broker, as ``caroni doctor`` does."""
+    # a third of a second to import, which the console's loop has better use for
+    doctor = await asyncio.to_thread(import_module, "caroni.cli.doctor")
+    await asyncio.to_thread(import_module, "caroni.daemon.bus.probe")
+    found: list[Check] = await doctor.broker(loaded)
+    return found
 
 
 def _chosen(

@@ -6,6 +6,8 @@ A screen or widget lists its ``ACTS``. The act ``jobs.kill`` is carried out by i
 from __future__ import annotations
 
 import inspect
+import pkgutil
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
@@ -62,6 +64,15 @@ class Act(msgspec.Struct, frozen=True):
 
 #: Every act of every class that was imported, by id.
 REGISTRY: dict[str, Act] = {}
+
+
+def every() -> list[Act]:
+    """Every act of the console, by id."""
+    import caroni.tui
+
+    for module in pkgutil.walk_packages(caroni.tui.__path__, "caroni.tui."):
+        import_module(module.name)
+    return sorted(REGISTRY.values(), key=lambda act: act.id)
 
 
 class Acting(DOMNode):

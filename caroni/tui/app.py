@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
 from textual.app import App, SystemCommand
+from textual.filter import LineFilter
 from textual.screen import Screen
 
+from caroni.config import Loaded
 from caroni.errors import CaroniError
+from caroni.services.checks import Check
 from caroni.text import safe_line
 from caroni.tui import keymap
 from caroni.tui.acts import Act, Acting
+from caroni.tui.asciifilter import AsciiOnly
 from caroni.tui.commandlog import CommandLog
+from caroni.tui.glyphs import ascii_only
 from caroni.tui.screens import PLACES, Place, find_place
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.tap import Tap
 
+_ASCII = AsciiOnly()
 #: seconds between looks at whether a daemon runs
 _LOOK = 2.0
 
@@ -65,11 +71,15 @@ class ConsoleApp(Acting, App[None]):
         settings: Settings | None = None,
         *,
         tap: Tap | None = None,
+        probe: Callable[[Loaded], Awaitable[list[Check]]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings or Settings()
         self.sites = tuple(sites)
+        #: opened by the trace while it is shown: it changes what the broker tells senders
         self.tap = tap
+        #: looks at a site's broker, for the health screen; nobody does where it is None
+        self.probe = probe
         self.clock = clock
         self.log_of_commands = CommandLog(clock)
         self._daemons: dict[Site, bool] = {}
@@ -100,6 +110,11 @@ class ConsoleApp(Acting, App[None]):
         """Whether a site's daemon runs, as it was last looked at; None: not looked at yet."""
         return self._daemons.get(site)
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """What changes lines after they were drawn; Textual's own signs become ASCII where that is wanted."""
+        filters = super().get_line_filters()
+        return [*filters, _ASCII] if ascii_only() else filters
+
     def crumbs(self) -> list[str]:
         """The screens that lie on each other."""
         return [screen.crumb() for screen in self.screen_stack if isinstance(screen, ConsoleScreen)]
@@ -107,7 +122,7 @@ class ConsoleApp(Acting, App[None]):
     # --- start and end ---------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Show the first screen, and start to listen."""
+        """Show the first screen."""
         if self.settings.theme in self.available_themes:
             self.theme = self.settings.theme
         if self.settings.keymap is not None:
@@ -119,8 +134,6 @@ class ConsoleApp(Acting, App[None]):
         roles = {site.role for site in self.sites}
         self.go(first or next(place for place in PLACES if place.roles & roles))
         self.run_worker(self._watch_daemons(), group="daemons", exit_on_error=True)
-        if self.tap is not None:
-            self.run_worker(self.tap.start(), group="tap", exit_on_error=True)
 
     async def _watch_daemons(self) -> None:
         import asyncio
@@ -228,6 +241,8 @@ class ConsoleApp(Acting, App[None]):
         """A crash is one line for the operator; ``CARONI_DEBUG=1`` shows where, without anybody's values."""
         self.bell()
         error = sys.exc_info()[1] or self._exception
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
         debug = os.environ.get("CARONI_DEBUG", "") not in ("", "0")
         if debug and error is not None:
             from rich.traceback import Traceback
@@ -246,11 +261,16 @@ class ConsoleApp(Acting, App[None]):
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen(self.screen))
 
-    def do_goto(self) -> None:
+    async def do_goto(self) -> None:
         """The name of a screen."""
+        from textual.widgets import Input
+
         from caroni.tui.screens.goto import GoToScreen
 
-        self.push_screen(GoToScreen(), lambda place: self.go(place) if place is not None else None)
+        screen = GoToScreen()
+        await self.push_screen(screen, lambda place: self.go(place) if place is not None else None)
+        # at once: what is typed now is the name, not keys of what lies below
+        screen.set_focus(screen.query_one(Input))
 
     def do_log(self) -> None:
         """What was done."""

@@ -199,12 +199,12 @@ def on_a_terminal(*arguments: object, **env: str) -> str:
 
 
 def test_tables_are_drawn_on_a_terminal_and_plain_elsewhere(sites):
-    shown = on_a_terminal("trust", "list", "--config", sites / "m1")
+    shown = on_a_terminal("config", "show", "--config", sites / "m1")
     assert "─" in shown
     assert "\x1b[" in shown
-    assert "\x1b[3" not in on_a_terminal("trust", "list", "--config", sites / "m1", NO_COLOR="1")
-    plain = process("trust", "list", "--config", sites / "m1").out
-    assert plain.startswith("SITE ")
+    assert "\x1b[3" not in on_a_terminal("config", "show", "--config", sites / "m1", NO_COLOR="1")
+    plain = process("config", "show", "--config", sites / "m1").out
+    assert plain.startswith("KEY ")
     assert "─" not in plain
     assert "\x1b" not in plain
 
