@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from caroni.cli import output
 from caroni.cli.frame import group
 from caroni.cli.options import Configuration, Json, ManagerUri, Which, example
 from caroni.errors import UsageError
+
+if TYPE_CHECKING:
+    from caroni.config import Loaded
 
 list_app = group()
 show_app = group()
@@ -58,13 +61,24 @@ def list_(
     )
 
 
-@show_app.command(epilog=example("caroni show 3f2a --config m1"))
-def show(which: Which, manager: ManagerUri = None, config: Configuration = None, json: Json = False) -> None:
+@show_app.command(epilog=example("caroni show 3f2a --config m1", "caroni show 3f2a --events --config m1"))
+def show(
+    which: Which,
+    events: Annotated[
+        bool, typer.Option("--events", help="What happened to it and when, instead of its steps.")
+    ] = False,
+    manager: ManagerUri = None,
+    config: Configuration = None,
+    json: Json = False,
+) -> None:
     """Show a workflow and its steps."""
     from caroni.config import load_config
     from caroni.services import workflows
 
     loaded = load_config(config)
+    if events:
+        _events(loaded, which, json)
+        return
     if loaded.config.role == "submitter":
         from caroni.cli import remote
 
@@ -90,6 +104,26 @@ def show(which: Which, manager: ManagerUri = None, config: Configuration = None,
             (s.name, s.state, s.job_type, s.agent, s.attempt, output.took(s.started_at, s.ended_at), s.info)
             for s in steps
         ],
+    )
+
+
+def _events(loaded: Loaded, which: str, json: bool) -> None:
+    """The newest of what happened, oldest first."""
+    from caroni.services.happenings import Happening, happenings
+    from caroni.services.stores import opened
+    from caroni.services.workflows import find_workflow
+
+    async def read() -> list[Happening]:
+        async with opened(loaded, "manager", "events", read_only=True) as store:
+            return await happenings(store, await find_workflow(store, which))
+
+    found = asyncio.run(read())
+    if json:
+        output.as_json(found)
+        return
+    output.table(
+        ("at", "of", "step", "what", "attempt", "agent", "more"),
+        [(output.instant(e.at), e.of, e.step, e.what, e.attempt or "", e.agent, e.more) for e in found],
     )
 
 

@@ -91,6 +91,17 @@ def test_show(m1, caroni):
     assert caroni("show", dashed, *m1, "--json").json["name"] == "first"
 
 
+def test_what_happened(m1, caroni):
+    found = caroni("show", "first", "--events", *m1, "--json").json
+    assert [(e["of"], e["what"]) for e in found] == [
+        ("workflow", "submitted"),
+        *[("step", "completed")] * 3,
+        ("workflow", "completed"),
+    ]
+    assert {e["step"] for e in found} == {"", "upper", "prepend", "append"}
+    assert "submitted" in caroni("show", "first", "--events", *m1).out
+
+
 def test_which(m1, caroni):
     for nobody in ("fourth", "ffff", "00" * 16, "%", "d_d0", "d0%"):
         assert "there is no workflow" in caroni("show", nobody, *m1).refused()
