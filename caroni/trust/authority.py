@@ -235,8 +235,11 @@ class CertificateAuthority:
         )
         certificate = builder.sign(self._key, hashes.SHA384())
         digest = key_id(certificate).hex()
-        if any(r.key_sha256 == digest for r in self.live(now)):
-            raise UsageError("this key has a certificate that is still good: make a request with a new key")
+        # an identity may renew with its key, and both certificates overlap; nobody else may have that key
+        if any(r.key_sha256 == digest and r.uri != identity.uri for r in self.live(now)):
+            raise UsageError(
+                "this key has a certificate of another name that is still good: make a request with a new key"
+            )
         self._append(
             Record(
                 event="issue",

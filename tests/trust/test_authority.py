@@ -99,6 +99,9 @@ def test_requests_that_are_refused(authority: CertificateAuthority) -> None:
     authority.issue(request, "agent", "a1", now=NOW)
     with pytest.raises(UsageError, match="still good"):
         authority.issue(request, "agent", "a2", now=NOW)
+    # the same identity renews with its key while the old certificate is still good
+    authority.issue(request, "agent", "a1", now=NOW + 300 * DAY)
+    assert len(authority.revoke(AGENT, "superseded", now=NOW + 301 * DAY)) == 2
     authority.issue(request, "agent", "a1", now=NOW + 366 * DAY)
     weak = x509.CertificateSigningRequestBuilder(subject_name=x509.Name([])).sign(
         rsa.generate_private_key(65537, 2048), hashes.SHA256()

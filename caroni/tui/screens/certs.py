@@ -158,7 +158,7 @@ class CertsScreen(ListScreen):
             if typed is None:
                 return
             subject, reason = trusting.ban_subject(typed["subject"]), typed["reason"]
-            if await self.confirm("Ban it?", [subject, f"Note: {reason}" if reason else ""], phrase=subject):
+            if await self.confirm("Ban it?", [subject, *([f"Note: {reason}"] if reason else [])], phrase=subject):
                 words = ["trust", "ban", subject, *(["--reason", reason] if reason else [])]
                 loaded = self.site.loaded
                 self._change("ban", words, lambda: trusting.ban(loaded, subject, reason))
@@ -285,7 +285,8 @@ def _preview(loaded: Loaded, typed: dict[str, str]) -> Preview:
         _roles(typed["roles"]),
     )
     if not found.fits:
-        raise UsageError(f"the fingerprint is another one: this bundle has {', '.join(found.fingerprints)}")
+        # not told which: it is to come from the partner, not from the bundle
+        raise UsageError("the bundle's CA has another fingerprint: ask the site's operator again")
     return found
 
 

@@ -123,23 +123,22 @@ class HealthScreen(ListScreen):
         memory = _memory()
         text = f"takes {size(memory)} of memory"
         found.append(ok("console", text) if memory < _HEAVY else warning("console", text, "start it again"))
+        return [*found, self._tap()]
+
+    def _tap(self) -> Check:
         tap = self.host.tap
         if tap is None:
-            found.append(ok("live trace", "not listened to: the trace shows the ledger"))
-        elif tap.state == "closed":
-            found.append(ok("live trace", "listens while a trace is shown"))
-        elif tap.state != "live":
-            found.append(
-                warning("live trace", f"{tap.state}: {tap.reason}", "the trace shows the ledger alone")
+            return ok("live trace", "not listened to: the trace shows the ledger")
+        if tap.dropped:
+            text = f"{plural(tap.received, 'message')} heard, {tap.dropped} dropped: they came too fast"
+            return warning(
+                "live trace", text, "the ledger has those of this daemon: scroll back in the trace"
             )
-        elif tap.dropped:
-            text = (
-                f"{plural(tap.received, 'message')} heard, {tap.dropped} dropped because they came too fast"
-            )
-            found.append(warning("live trace", text, "the ledger has them all: press F2 and scroll back"))
-        else:
-            found.append(ok("live trace", f"{plural(tap.received, 'message')} heard, none dropped"))
-        return found
+        if tap.state == "live":
+            return ok("live trace", f"{plural(tap.received, 'message')} heard, none dropped")
+        if tap.state == "closed":
+            return ok("live trace", "messages are listened to while a trace is shown")
+        return warning("live trace", f"{tap.state}: {tap.reason}", "the trace shows the ledger alone")
 
     # --- painting --------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class PeersScreen(ListScreen):
 
     NAME = "peers"
     PERIOD = 2.0
-    EMPTY = "Nobody was ever heard. 5 shows who is trusted, 9 how the broker is."
+    EMPTY = "Nobody was ever heard. 5 shows trust, 9 health."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("STATE", 10),
         Column("NAME", 14, grow=3),

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
+from textual.worker import Worker
 
 from caroni.services import quarantine
 from caroni.services.quarantine import SetAside, Shown
 from caroni.services.stores import now
-from caroni.services.words import ago, brief, plural, size
+from caroni.services.words import ago, brief, plural, said, size
 from caroni.trust.instants import to_text
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _LISTED = 500
 #: lines of a content that are shown, and contents that are kept
 _CONTENT, _KEPT = 2000, 50
+#: characters of an error that stand before everything else
+_ERROR = 240
 #: reasons that speak of us, not of the sender
 _OURS = ("POISON", "BUG", "UNREADABLE")
 
@@ -119,7 +122,8 @@ class QuarantineScreen(ListScreen):
                 ListScreen.show_detail(self)
 
         # not a coroutine: one that is cancelled before it has begun would never be awaited
-        self.run_worker(look, group="content", exclusive=True, exit_on_error=True)
+        worker: Worker[None] = self.run_worker(look, group="content", exclusive=True, exit_on_error=True)
+        del worker
 
     async def _open(self, key: str) -> None:
         from caroni.errors import CaroniError
@@ -236,7 +240,7 @@ def _about(row: SetAside, at: int) -> list[Styled]:
         (f"{shown.glyph} {row.reason}" + (f": {row.meaning}" if row.meaning else ""), shown.style)
     ]
     if row.error:
-        lines.append(f"error     {row.error}")
+        lines.append(f"error     {said(row.error, _ERROR)}")
     lines += [
         f"what      {row.kind}",
         f"from      {row.sender or _sender(row)}",
@@ -244,6 +248,8 @@ def _about(row: SetAside, at: int) -> list[Styled]:
         + (f", first {ago(row.first_at, at)}" if row.first_at != row.last_at else ""),
         f"key       {row.key}",
     ]
+    if len(row.error) > _ERROR:
+        lines.append(f"in full   {row.error}")
     return lines
 
 
