@@ -235,3 +235,13 @@ async def test_times_go_on(site: Site) -> None:
         await sees(pilot, "01:15")
         assert pilot.app.screen.query_one(Lines) is not None
         assert int(NOON) == NOW // SECOND
+
+
+async def test_it_opens_on_what_matters_most(site: Site) -> None:
+    async with shown(site) as pilot:
+        await opened(pilot, site, FAILED)
+        names = rail(pilot)._shown.view.graph.names
+        await until(pilot, lambda: names[rail(pilot).step] in ("trim_b", "align_b"))
+        await press(pilot, "escape")
+        await opened(pilot, site)
+        await until(pilot, lambda: names[rail(pilot).step] == "sort_a")

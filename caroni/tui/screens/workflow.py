@@ -92,6 +92,8 @@ class WorkflowScreen(ConsoleScreen):
         self._why: tuple[tuple[int, ...], float, list[Styled], str] = ((), 0.0, [], "")
         self._text_of: tuple[str, int] = ("", -1)
         self._drawn: Drawing | None = None
+        #: the cursor was put on what matters most
+        self._placed = False
 
     def crumb(self) -> str:
         return self._title
@@ -226,6 +228,9 @@ class WorkflowScreen(ConsoleScreen):
             table.set_graph(snapshot.picture.drawing.view.graph)
         steps, self._unpainted = self._unpainted, {}
         rail.set_steps(steps)
+        if not self._placed and steps:
+            self._placed = True
+            rail.select_first("failed", "held", "running")
         table.take(steps)
         if self._tab == "Steps":
             table.show(now)
@@ -266,7 +271,7 @@ class WorkflowScreen(ConsoleScreen):
                 parts.append((f"  {one.glyph}{counts[state]}", one.style))
         caption = self.query_one(Rail).caption
         if self._tab == "Rail" and self.size.width >= 80:
-            parts.append((f"  {caption}", DIM))
+            parts.append((f"  {caption}{', * longest chain' if self.size.width >= 100 else ''}", DIM))
         elif row.failure:
             parts.append((f"  {row.failure}", PLAIN))
         self.query_one(TabLine).say(parts)
@@ -305,6 +310,10 @@ class WorkflowScreen(ConsoleScreen):
     def _chosen(self, event: StepTable.Chosen) -> None:
         if isinstance(event.key, int):
             self._open_step(event.key)
+
+    @on(Lines.Scrolled, "#tab-events")
+    def _scrolled(self, event: Lines.Scrolled) -> None:
+        event.lines.follow = event.at_end
 
     @on(TabLine.Picked)
     def _picked(self, event: TabLine.Picked) -> None:

@@ -230,6 +230,17 @@ class Rail(Acting, ScrollView, can_focus=True):
             self._go(row)
         return row >= 0
 
+    def select_first(self, *states: str) -> bool:
+        """Put the cursor on the first row in the first of these states that any row has."""
+        shown = self._shown
+        if shown is None:
+            return False
+        rows = [self._steps.state_of(shown.view.nodes[node]) for node in shown.layout.order]
+        state = next((state for state in states if state in rows), None)
+        if state is not None:
+            self._go(rows.index(state))
+        return state is not None
+
     def _show(self, drawing: Drawing, *, cursor: Collection[int]) -> None:
         self._shown = drawing
         view = drawing.view
