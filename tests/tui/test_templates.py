@@ -215,6 +215,17 @@ async def test_a_lost_terminal_loses_nothing(tmp_path: Path) -> None:
         assert Drafts().all() == []
 
 
+async def test_what_was_typed_last_is_kept_too(tmp_path: Path) -> None:
+    site = await manager(tmp_path, "text-chain")
+    async with shown(site, start="templates") as pilot:
+        await opened(pilot)
+        await press(pilot, *"# late", "ctrl+q")
+        await sees(pilot, "Leave without saving?", "A draft is kept")
+        await press(pilot, "y")
+    (kept,) = Drafts().all()
+    assert kept.documents["workflow.cwl"].startswith("# late")
+
+
 async def test_a_new_template_is_asked_for_its_name(tmp_path: Path) -> None:
     site = await manager(tmp_path)
     async with shown(site, start="templates") as pilot:

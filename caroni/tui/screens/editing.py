@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import textwrap
 import time
 from abc import abstractmethod
@@ -191,6 +192,12 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
         self.run_worker(self._autosave.run(), group="draft", exit_on_error=True)
         if not self.text_name:
             self._take(Kept(revision=0, documents={}), self.starter())
+
+    def on_unmount(self) -> None:
+        """What was typed last is kept too, whatever closes the screen."""
+        if self.unsaved and self._autosave.pending and not self.host.readonly:
+            with contextlib.suppress(CaroniError):  # there is nobody left to tell
+                self.drafts.save(self._draft())
 
     async def fetch(self) -> Around | None:
         return await self.look_around() if self.text_name else None

@@ -25,6 +25,8 @@ from caroni.tui.widgets.note import Note
 _ONE = ""
 _LINES = ("name", "version", "timeout", "executor", "description")
 _BLOCKS = ("inputs", "outputs")
+#: rows below which the form gives up some of its own
+_LOW = 20
 _LABELS = {"name": "Name", "version": "Version", "timeout": "Timeout", "executor": "Executor",
            "description": "About"}  # fmt: skip
 
@@ -54,6 +56,9 @@ class DefinitionEditor(EditorScreen):
     DefinitionEditor .blocks Vertical { width: 1fr; height: 5; }
     DefinitionEditor .blocks Editor { padding-left: 1; }
     DefinitionEditor #body-pane { height: 1fr; }
+    DefinitionEditor.-low #fields Horizontal.blocks { height: 3; }
+    DefinitionEditor.-low .blocks Vertical { height: 3; }
+    DefinitionEditor.-low #caption { display: none; }
     DefinitionEditor #whole { display: none; }
     DefinitionEditor.-text #form { display: none; }
     DefinitionEditor.-text #whole { display: block; }
@@ -98,6 +103,10 @@ class DefinitionEditor(EditorScreen):
         self._whole = Editor("yaml", id="whole")
         yield self._whole
         yield from self.below()
+
+    def on_resize(self) -> None:
+        """A low terminal leaves its lines to the script."""
+        self.set_class(self.size.height < _LOW, "-low")
 
     # --- the text --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding
 from textual.document._document import Document
+from textual.timer import Timer
 from textual.widgets import TextArea
 
 from caroni.text import safe_line
@@ -17,6 +18,9 @@ from caroni.tui.glyphs import ascii_only
 
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _INDENT = 2
+#: lines beyond which colours come when the typing rests, and beyond which there are none: every key reads all
+_MANY_LINES, _TOO_MANY_LINES = 200, 1500
+_REST = 0.2
 
 
 class Editor(TextArea):
@@ -44,12 +48,40 @@ class Editor(TextArea):
             "", soft_wrap=False, show_line_numbers=numbers, tab_behavior="focus", id=id, classes=classes
         )
         self.indent_width = _INDENT
+        self._wanted = language
+        self._later: Timer | None = None
         #: why there is no highlighting; empty if there is
         self.plain_because = ""
-        if language:
-            self.plain_because = _missing(language)
-            if not self.plain_because:
-                self.language = language
+        self._missing = _missing(language) if language else ""
+        self._choose_language("")
+
+    def _choose_language(self, text: str) -> None:
+        """Highlight where that is possible and does not make keys wait."""
+        large = text.count("\n") >= _TOO_MANY_LINES
+        self.plain_because = self._missing or (
+            f"no highlighting: more than {_TOO_MANY_LINES:,} lines" if large and self._wanted else ""
+        )
+        language = None if self.plain_because or not self._wanted else self._wanted
+        if language != self.language:
+            self.language = language
+
+    def _build_highlight_map(self) -> None:
+        if self.document.line_count <= _MANY_LINES or not self.is_attached:
+            super()._build_highlight_map()
+            return
+        if self._later is not None:
+            self._later.stop()
+        self._later = self.set_timer(_REST, self._colour)
+
+    def _colour(self) -> None:
+        super()._build_highlight_map()
+        self._line_cache.clear()
+        self.refresh()
+
+    def load_text(self, text: str) -> None:
+        """Show another text that has nothing in common with this one: nothing can be undone."""
+        self._choose_language(text)
+        super().load_text(text)
 
     def get_line(self, line_index: int) -> Text:
         """A line as it is drawn."""
@@ -100,6 +132,7 @@ class Editor(TextArea):
         """Show another text; the cursor stays as near to its place as can be. It can be undone."""
         if text == self.text:
             return
+        self._choose_language(text)
         row, column = self.cursor_location
         self.replace(text, self.document.start, self.document.end)
         self.move_to(row + 1, column + 1)
