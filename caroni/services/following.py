@@ -274,6 +274,19 @@ async def values_of(
     )
 
 
+async def inputs_of(store: Store, workflow_uuid: bytes) -> dict[str, Json]:
+    """The values that a workflow was begun with, whole, defaults included.
+
+    Raises:
+        TransientError: the database is away.
+    """
+    from caroni.model.mapping import unescape
+
+    query = "SELECT name, value FROM flow WHERE workflow_uuid = ? AND job_uuid = ''"
+    records = await store.database.fetch(query, workflow_uuid.hex())
+    return {unescape(name): unescape(value) for name, value in records}
+
+
 async def _flows(store: Store, workflow_uuid: bytes, names: Sequence[str]) -> dict[str, Json]:
     from caroni.model.mapping import escape, unescape
 

@@ -16,6 +16,7 @@ from caroni.model.unit import Unit
 from caroni.services.following import (
     Workflows,
     failed_steps,
+    inputs_of,
     latest_job,
     step_here,
     step_names,
@@ -134,6 +135,7 @@ async def test_what_belongs_to_a_step(store: Store) -> None:
     whole = Plan(inputs=(WorkflowInput(name="in"),), outputs=(WorkflowOutput(name="o", source="s1\x00/out"),))
     inputs, outputs = await values_of(store, A, whole)
     assert [(v.name, v.value) for v in (*inputs, *outputs)] == [("in", '"x"'), ("o", '"y"')]
+    assert await inputs_of(store, A) == {"in": '"x"', "s1\x00/out": '"y"'}  # neither has a producer here
     assert await step_names(store, A) == [(f"s{n}\x00", "j") for n in range(4)]
     assert await template_plan(store, "t", 1) is None
     with pytest.raises(UsageError, match="has no step 9"):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.widgets import Input
 
+from caroni.core.rows import Flow, Workflow
+from caroni.core.states import WorkflowState
+from caroni.model.unit import Unit
 from caroni.services import templates
 from caroni.tui.screens.submit import Entry, SubmitScreen
 from caroni.tui.screens.workflow import WorkflowScreen
 from caroni.tui.screens.workflows import WorkflowsScreen
 from caroni.tui.site import Site
 from tests.tui import workflows
-from tests.tui.harness import press, sees, shown, text, until
+from tests.tui.harness import fill, press, sees, shown, text, until
 
 DOCUMENT = """\
 cwlVersion: v1.2
@@ -138,7 +142,7 @@ async def test_what_is_typed_is_submitted_once_and_opened(site: Site, tmp_path: 
 async def test_a_command_that_stays_is_not_given_again(site: Site) -> None:
     async with shown(site, size=(100, 30)) as pilot:
         await sees(pilot, "genomics-2026")
-        values = {"message": "hi", "reads": "http://x.example/r1.fastq"}
+        values = {"message": '"hi"', "reads": '{"class":"File","location":"http://x.example/r1.fastq"}'}
         pilot.app.open(SubmitScreen(site, "saying", values=values))  # type: ignore[attr-defined]
         await sees(pilot, "ready: ctrl+s")
         await press(pilot, "ctrl+s")
@@ -156,3 +160,26 @@ async def test_a_template_that_is_gone_is_told(site: Site) -> None:
         await press(pilot, "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, WorkflowsScreen))
         assert "genomics-2026" in text(pilot)
+
+
+async def test_once_more_with_the_same_inputs(site: Site) -> None:
+    flows = {
+        "message": '"it\\n\'s"',
+        "reads": '{"class":"File","location":"http://x.example/r"}',
+        "count": "3",
+        "genes": '["a"]',
+        "kind": '"slow"',
+    }
+    again = bytes([0xEE]) * 16
+    row = msgspec.structs.replace(
+        workflows.workflow(again, WorkflowState.FAILED, "one more", 1), template="saying", steps_total=1
+    )
+    rows = [Flow(workflow_uuid=again, name=name, value=value) for name, value in flows.items()]
+    await fill(site, Unit(rows={Workflow: [row], Flow: rows}, now=workflows.NOW))
+    async with shown(site, size=(100, 30)) as pilot:
+        await sees(pilot, "one more")
+        pilot.app.screen.query_one("LineTable").move_to(again.hex())  # type: ignore[attr-defined]
+        await press(pilot, "A")
+        await sees(pilot, "saying, revision 1: 1 step", "ready: ctrl+s")
+        values = {one.wanted.name: one.value for one in pilot.app.screen.query(Entry)}
+        assert values == {"its name": '"one more"', **flows}

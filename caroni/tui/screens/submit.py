@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,7 +14,7 @@ from textual.widgets import ContentSwitcher, Input, Static
 
 from caroni.core.cwltypes import describe, is_optional
 from caroni.core.messages import Json
-from caroni.core.plan import Plan, WorkflowInput
+from caroni.core.plan import CwlType, Plan, WorkflowInput
 from caroni.errors import UsageError
 from caroni.services.arguments import typed_arguments
 from caroni.services.control import LeftForLater
@@ -119,6 +120,16 @@ class Entry(Vertical):
         return describe(members[0] if len(members) == 1 else type_)
 
 
+def as_typed(value: Json, type_: CwlType) -> str:
+    """How a value would be typed into the form; nothing for null."""
+    if value.strip() == "null":
+        return ""
+    members = type_ if isinstance(type_, list) else [type_]
+    plain = any(one == "string" or (isinstance(one, dict) and one.get("type") == "enum") for one in members)
+    decoded = msgspec.json.decode(value)
+    return decoded if plain and isinstance(decoded, str) else value
+
+
 class SubmitScreen(ConsoleScreen):
     """First the templates, then the form of the one that was chosen."""
 
@@ -140,12 +151,12 @@ class SubmitScreen(ConsoleScreen):
     )
 
     def __init__(
-        self, site: Site, template: str = "", *, values: dict[str, str] | None = None, name: str = ""
+        self, site: Site, template: str = "", *, values: Mapping[str, Json] | None = None, name: str = ""
     ) -> None:
-        """``values`` are texts as they would be typed, by input."""
+        """``values`` are JSON texts by input, e.g. those of another workflow."""
         super().__init__(site)
         self.template = template
-        self._values = values or {}
+        self._values = dict(values or {})
         self._first_name = name
         self._chose_here = not template
         self._revision = 0
@@ -228,7 +239,7 @@ class SubmitScreen(ConsoleScreen):
             name="its name", type=["null", "string"], doc="what people will call this workflow"
         )
         entries = [Entry(own, self._first_name)]
-        entries += [Entry(wanted, self._values.get(wanted.name, "")) for wanted in plan.inputs]
+        entries += [Entry(one, as_typed(self._values.get(one.name, "null"), one.type)) for one in plan.inputs]
         scroll = self.query_one("#entries", VerticalScroll)
         scroll.mount_all(entries)
         self.call_after_refresh(self._focus_first)

@@ -19,7 +19,7 @@ from caroni.services.words import plural
 from caroni.services.workflows import WorkflowShown
 from caroni.tui import glyphs, workflowtext
 from caroni.tui.acts import Act
-from caroni.tui.opening import open_log, open_trace
+from caroni.tui.opening import open_again, open_log, open_trace
 from caroni.tui.paint import BOLD, DIM, PLAIN
 from caroni.tui.pictures import Picture, picture_of
 from caroni.tui.rail.drawing import Drawing
@@ -73,6 +73,7 @@ class WorkflowScreen(ConsoleScreen):
         Act("workflow.previous-tab", "left_square_bracket", "tab", "The tab before", show=False),
         Act("workflow.log", "l", "log", "What the step's job wrote"),
         Act("workflow.trace", "t", "trace", "The messages about the step"),
+        Act("workflow.again", "A", "again", "Begin one more with the same inputs", writes=True, show=False),
         Act("workflow.pause", "p", "pause", "Ask for nothing new, or go on again", writes=True),
         Act("workflow.retry", "r", "retry", "Try the step at once; on others, all that wait", writes=True),
         Act("workflow.cancel", "c", "cancel", "Stop the workflow for good", writes=True, show=False),
@@ -411,6 +412,11 @@ class WorkflowScreen(ConsoleScreen):
         step = self._step()
         fits = step is not None and (step.state == "held" or (step.state == "waiting" and step.attempt))
         steer(self, "retry", self._target(step.name if step is not None and fits else ""))
+
+    def do_again(self) -> None:
+        """The form, with its values."""
+        if self._row is not None:
+            open_again(self, self._row)
 
     def do_cancel(self) -> None:
         """The workflow."""

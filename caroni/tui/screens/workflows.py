@@ -12,7 +12,7 @@ from caroni.services.following import PAGE, Listed, Workflows, failed_steps
 from caroni.services.workflows import StepOfWorkflow, WorkflowShown
 from caroni.tui import glyphs
 from caroni.tui.acts import Act
-from caroni.tui.opening import open_trace
+from caroni.tui.opening import open_again, open_trace
 from caroni.tui.paint import PLAIN
 from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
@@ -46,6 +46,7 @@ class WorkflowsScreen(ConsoleScreen):
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("workflows.failed", "f", "failed", "Failed workflows only, or all again"),
         Act("workflows.submit", "a", "submit", "Begin a new workflow", writes=True),
+        Act("workflows.again", "A", "again", "Begin one more with the same inputs", writes=True, show=False),
         Act("workflows.pause", "p", "pause", "Ask for nothing new, or go on again", writes=True),
         Act("workflows.retry", "r", "retry", "Try what is held or waits, at once", writes=True),
         Act("workflows.cancel", "c", "cancel", "Stop workflows for good", writes=True),
@@ -148,12 +149,12 @@ class WorkflowsScreen(ConsoleScreen):
         """Rows that have ended can no more be steered."""
         if act.id == "workflows.more":
             return "" if self._more else "these are all"
-        if act.id not in ("workflows.pause", "workflows.retry", "workflows.cancel", "workflows.trace"):
+        if act.what not in ("pause", "retry", "cancel", "trace", "again"):
             return ""
         rows = self._targets()
         if not rows:
             return "there is no workflow"
-        if act.id == "workflows.trace" or len(rows) > 1:
+        if act.what in ("trace", "again") or len(rows) > 1:
             return ""
         verb = act.what
         if verb == "pause" and rows[0].paused:
@@ -196,6 +197,10 @@ class WorkflowsScreen(ConsoleScreen):
         from caroni.tui.screens.submit import SubmitScreen
 
         self.host.open(SubmitScreen(self.site))
+
+    def do_again(self) -> None:
+        """The form, with its values."""
+        open_again(self, self._targets()[0])
 
     def do_trace(self) -> None:
         """Its messages."""
