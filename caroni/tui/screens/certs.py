@@ -158,7 +158,9 @@ class CertsScreen(ListScreen):
             if typed is None:
                 return
             subject, reason = trusting.ban_subject(typed["subject"]), typed["reason"]
-            if await self.confirm("Ban it?", [subject, *([f"Note: {reason}"] if reason else [])], phrase=subject):
+            if await self.confirm(
+                "Ban it?", [subject, *([f"Note: {reason}"] if reason else [])], phrase=subject
+            ):
                 words = ["trust", "ban", subject, *(["--reason", reason] if reason else [])]
                 loaded = self.site.loaded
                 self._change("ban", words, lambda: trusting.ban(loaded, subject, reason))
