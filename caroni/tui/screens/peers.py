@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import msgspec
 
 from caroni.core.commands import Command, Drain, GoOffline, GoOnline, Undrain
+from caroni.core.plan import SECOND
 from caroni.services import control
 from caroni.services.peers import AGREES, Facts, PeerShown, clock_in_words, facts_of, peers, with_facts
 from caroni.services.stores import now
@@ -350,8 +351,8 @@ def _detail(peer: PeerShown, at: int) -> list[Styled]:
 def _clock(peer: PeerShown) -> str:
     if peer.clock is None:
         return "not known: no recent message says when it was sent"
-    seconds = f"its quickest recent message took {peer.clock / 1e6:.1f} s by both clocks"
-    return f"{clock_in_words(peer.clock)}; {seconds}"
+    took = f"{peer.clock / 1e6:.1f} s" if abs(peer.clock) >= SECOND else f"{peer.clock / 1e3:.0f} ms"
+    return f"{clock_in_words(peer.clock)}; its quickest recent message took {took} by both clocks"
 
 
 def _answers(peer: PeerShown, at: int) -> list[Styled]:
