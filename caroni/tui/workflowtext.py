@@ -47,7 +47,7 @@ def in_a_line(found: Explained, step: str) -> str:
     one = found.steps[0]
     parts = [f"{one.step}: {one.why}"]
     if one.waits_for and one.why.startswith("waits for"):
-        waits = Counter(waits.step or "the inputs" for waits in one.waits_for)
+        waits = Counter(waits.step or "the workflow's inputs" for waits in one.waits_for)
         states = {waits.step: waits.state for waits in one.waits_for}
         shown = [_after(name, states.get(name, "")) for name in list(waits)[:3]]
         more = f" and {len(waits) - 3} more" if len(waits) > 3 else ""
