@@ -14,8 +14,8 @@ from caroni.tui.paint import BOLD, DIM, PLAIN, fit, said, seg
 from caroni.tui.rail.steps import StepView
 
 _STATE, _TRY, _TIME, _MARK = 11, 5, 8, 2
-#: what is worth a column of words
-_INFO = 16
+#: what is worth a column of an agent's name, and one of words
+_AGENT, _INFO = 6, 16
 
 
 class Columns(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +38,11 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
         gutter = min(lanes, 18 if width < 72 else 24 if width < 100 else 36)
         room = width - gutter - _MARK - (_STATE + 1) - (_TRY + 1) - (_TIME + 1)
         least = min(max(longest, 8), 16)
-        agent = 0
-        if width >= 72:
-            agent = min(max(room - least - 1, 0), 12 if width < 100 else 16)
-            room -= agent + 1 if agent else 0
+        agent = min(room - least - 1, 12 if width < 100 else 16)
+        if agent >= _AGENT:
+            room -= agent + 1
+        else:
+            agent = 0
         name = max(min(longest, room), 4)
         info = room - name - 1
         return cls(gutter=gutter, name=name, agent=agent, info=info if info >= _INFO else 0)
