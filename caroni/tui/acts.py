@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 from textual.binding import Binding
-from textual.dom import DOMNode
 
 if TYPE_CHECKING:
     from caroni.tui.app import ConsoleApp
@@ -75,7 +74,14 @@ def every() -> list[Act]:
     return sorted(REGISTRY.values(), key=lambda act: act.id)
 
 
-class Acting(DOMNode):
+if TYPE_CHECKING:
+    from textual.dom import DOMNode as _Node
+else:
+    # Textual takes the styles of a class from its first base that is a node: it must not be this one
+    _Node = object
+
+
+class Acting(_Node):
     """A screen, widget or app whose keys are :class:`Act` values."""
 
     ACTS: ClassVar[tuple[Act, ...]] = ()

@@ -47,8 +47,9 @@ async def open_job(pilot: Pilot[None], site: Site, job: bytes, tab: str = "") ->
 
 
 def lines(pilot: Pilot[None]) -> list[str]:
-    """What stands between the tabs and the note."""
-    return [line for line in text(pilot).splitlines()[2:-2] if line.strip()]
+    """What stands between the tabs and the note, without the scroll bar."""
+    found = [line[:78].rstrip() for line in text(pilot).splitlines()[2:-2]]
+    return [line for line in found if line]
 
 
 def pane(pilot: Pilot[None], stream: str = "stdout") -> Lines:

@@ -56,7 +56,7 @@ class LineTable(Acting, ScrollView, can_focus=True):
     Messages: :class:`Moved` when the cursor comes to another row, :class:`Chosen` on enter.
     """
 
-    DEFAULT_CSS = "LineTable { height: 1fr; }"
+    DEFAULT_CSS = "LineTable { height: 1fr; overflow-x: hidden; scrollbar-size-vertical: 1; }"
 
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("table.down", "j,down", "down", "One row down", show=False),
