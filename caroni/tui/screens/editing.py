@@ -84,7 +84,7 @@ class EditorScreen(ConsoleScreen, inherit_bindings=False):
     )  # fmt: skip
 
     DEFAULT_CSS = """
-    EditorScreen #status { height: 1; background: $boost; }
+    EditorScreen #status { height: 1; background: $panel; color: $foreground; }
     EditorScreen #findings { height: 5; }
     EditorScreen #findings.-none { display: none; }
     """

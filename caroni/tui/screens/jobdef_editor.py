@@ -25,6 +25,9 @@ from caroni.tui.widgets.note import Note
 _ONE = ""
 _LINES = ("name", "version", "timeout", "executor", "description")
 _BLOCKS = ("inputs", "outputs")
+#: what an empty field means
+_EMPTY = {"name": "needed", "version": "1", "timeout": "no limit, or 5m, 1h30m", "executor": "local",
+          "description": "what it does, for people"}  # fmt: skip
 #: rows below which the form gives up some of its own
 _LOW = 20
 _LABELS = {"name": "Name", "version": "Version", "timeout": "Timeout", "executor": "Executor",
@@ -52,7 +55,7 @@ class DefinitionEditor(EditorScreen):
     DefinitionEditor #fields Horizontal.blocks { height: 5; }
     DefinitionEditor .label { width: 9; }
     DefinitionEditor Input { width: 1fr; }
-    DefinitionEditor #caption { background: $boost; }
+    DefinitionEditor #caption { background: $panel; color: $foreground; }
     DefinitionEditor .blocks Vertical { width: 1fr; height: 5; }
     DefinitionEditor .blocks Editor { padding-left: 1; }
     DefinitionEditor #body-pane { height: 1fr; }
@@ -88,7 +91,9 @@ class DefinitionEditor(EditorScreen):
                     with Horizontal():
                         for field in pair:
                             yield _Label(f" {_LABELS[field]}")
-                            self._lines[field] = Input(id=f"field-{field}", compact=True)
+                            self._lines[field] = Input(
+                                id=f"field-{field}", placeholder=_EMPTY[field], compact=True
+                            )
                             yield self._lines[field]
                 with Horizontal(classes="blocks"):
                     for field in _BLOCKS:

@@ -46,7 +46,7 @@ class RevisionsScreen(ConsoleScreen):
     DEFAULT_CSS = """
     RevisionsScreen LineTable { height: 1fr; max-height: 12; }
     RevisionsScreen Lines { height: 2fr; }
-    RevisionsScreen Note { background: $boost; }
+    RevisionsScreen Note { background: $panel; color: $foreground; }
     """
 
     def __init__(self, site: Site, name: str) -> None:

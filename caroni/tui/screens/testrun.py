@@ -45,7 +45,7 @@ class TestRunScreen(ConsoleScreen, inherit_bindings=False):
     TestRunScreen #inputs { height: auto; max-height: 8; }
     TestRunScreen #inputs Horizontal { height: 1; }
     TestRunScreen #inputs Note { width: 30; }
-    TestRunScreen #state { background: $boost; }
+    TestRunScreen #state { background: $panel; color: $foreground; }
     """
 
     def __init__(self, site: Site, name: str, text: str) -> None:
