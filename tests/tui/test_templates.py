@@ -326,6 +326,34 @@ async def test_hostile_text_is_drawn_harmlessly(tmp_path: Path) -> None:
         assert "\u202e" not in screen
 
 
+@pytest.mark.parametrize("theme", ["ansi-dark", "ansi-light", "textual-light", "nord"])
+async def test_every_kind_of_theme(tmp_path: Path, theme: str) -> None:
+    site = await manager(tmp_path, "text-chain")
+    async with shown(site, start="templates", size=(120, 30), theme=theme) as pilot:
+        await opened(pilot)
+        await press(pilot, "x", "ctrl+f", *"doc", "enter")
+        await sees(pilot, "1 error")
+        for line in pilot.app.screen._compositor.render_strips():
+            for piece in line:
+                style = piece.style
+                told = style is not None and style.color is not None and style.color.name != "default"
+                if piece.text.strip(" ▁▂▃▄▅▆▇█▏▎▍▌▋▊▉│") and told and style is not None:
+                    assert style.color != style.bgcolor, (theme, piece)
+        cast("ConsoleApp", pilot.app).theme = "ansi-dark"
+        await sees(pilot, "cwlVersion")
+
+
+async def test_without_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    site = await manager(tmp_path, "text-chain")
+    async with shown(site, start="templates", size=(120, 30)) as pilot:
+        await opened(pilot)
+        await press(pilot, "x")
+        await sees(pilot, "1 error")
+        await press(pilot, "f10")
+        await sees(pilot, "+xcwlVersion")
+
+
 async def test_finding_in_the_text(tmp_path: Path) -> None:
     site = await manager(tmp_path, "text-chain")
     async with shown(site, start="templates") as pilot:

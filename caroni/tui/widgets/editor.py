@@ -6,8 +6,10 @@ import re
 from importlib import import_module
 from typing import cast
 
+from rich.style import Style
 from rich.text import Text
 from textual import events
+from textual._text_area_theme import TextAreaTheme
 from textual.binding import Binding
 from textual.document._document import Document
 from textual.timer import Timer
@@ -21,6 +23,46 @@ _INDENT = 2
 #: lines beyond which colours come when the typing rests, and beyond which there are none: every key reads all
 _MANY_LINES, _TOO_MANY_LINES = 200, 1500
 _REST = 0.2
+
+
+_DEFAULT = Style(color="default", bgcolor="default")
+#: colours of the terminal's own palette, for the ``ansi`` themes
+_PALETTE = {
+    "comment": Style(dim=True),
+    "string": Style(color="green"),
+    "string.documentation": Style(color="green"),
+    "number": Style(color="cyan"),
+    "float": Style(color="cyan"),
+    "boolean": Style(color="cyan"),
+    "keyword": Style(color="magenta"),
+    "conditional": Style(color="magenta"),
+    "repeat": Style(color="magenta"),
+    "function": Style(color="yellow"),
+    "function.call": Style(color="yellow"),
+    "yaml.field": Style(color="blue", bold=True),
+}
+
+
+class _Colours(TextAreaTheme):
+    """Textual's own, but for the ``ansi`` themes, whose names of colours it cannot mix."""
+
+    def apply_css(self, text_area: TextArea) -> None:
+        if not text_area.app.current_theme.name.startswith("ansi"):
+            super().apply_css(text_area)
+            return
+        self.base_style = _DEFAULT
+        self.gutter_style = _DEFAULT + Style(dim=True)
+        self.cursor_style = _DEFAULT + Style(reverse=True)
+        self.cursor_line_style = _DEFAULT
+        self.cursor_line_gutter_style = _DEFAULT + Style(bold=True)
+        self.bracket_matching_style = Style(underline=True)
+        self.selection_style = Style(reverse=True)
+        self.syntax_styles = _PALETTE
+
+
+def _colours() -> _Colours:
+    usual = TextAreaTheme.get_builtin_theme("css")
+    return _Colours(name="caroni", syntax_styles=dict(usual.syntax_styles) if usual else {})
 
 
 class Editor(TextArea):
@@ -48,6 +90,8 @@ class Editor(TextArea):
             "", soft_wrap=False, show_line_numbers=numbers, tab_behavior="focus", id=id, classes=classes
         )
         self.indent_width = _INDENT
+        self.register_theme(_colours())
+        self.theme = "caroni"
         self._wanted = language
         self._later: Timer | None = None
         #: why there is no highlighting; empty if there is
