@@ -20,6 +20,8 @@ from tests.chaos.load import Load, Submitted, expected
 
 #: of each kind of break, so many are told one by one
 SHOWN = 10
+#: seconds that a submitter has to find the broker again when all faults have ended
+RECONNECTS = 90.0
 
 
 @dataclass
@@ -204,16 +206,17 @@ async def _outputs(load: Load) -> list[str]:
 
 
 async def _told(load: Load, one: Submitted) -> dict[str, str] | str:
-    """Its outputs, or why there are none."""
-    for _ in range(5):
+    """Its outputs, or why there are none. A seat that has lost the broker may still be on its way back."""
+    end = time.monotonic() + RECONNECTS
+    while True:
         try:
             return (await load.submitters[one.manager].status(one.uuid, 20)).outputs
         except (NoAnswer, TransientError) as error:
-            why = f"no answer: {error}"
+            if time.monotonic() > end:
+                return f"no answer: {error}"
             await asyncio.sleep(0.5)
         except CaroniError as error:
             return f"refused: {error}"
-    return why
 
 
 def _tell(verdict: Verdict, what: str, which: list[str]) -> None:

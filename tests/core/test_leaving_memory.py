@@ -79,13 +79,15 @@ def test_a_hold_that_was_not_committed_has_not_begun() -> None:
     mark = draft.mark()
     routes.happened(draft, Started(put_back=True))
     assert manager.state.hold_until
+    assert manager.state.restored_at
     draft.rollback(mark)
     assert not manager.state.hold_until
+    assert not manager.state.restored_at
     assert not draft.facts
     manager.happens(Started(put_back=True))
-    first = manager.state.hold_until
+    first, restored = manager.state.hold_until, manager.state.restored_at
     draft = manager.draft()
     routes.happened(draft, ClockJumped(by=HOUR))
     assert manager.state.hold_until == first + HOUR
     draft.rollback()
-    assert manager.state.hold_until == first
+    assert (manager.state.hold_until, manager.state.restored_at) == (first, restored)

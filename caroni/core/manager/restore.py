@@ -42,8 +42,7 @@ def begin_hold(d: ManagerDraft, heard: int = 0) -> None:
     ``heard``: the stream of ours that a peer has heard.
     """
     d.hold_until(d.now + d.settings.restore_hold)
-    d.state.restored_at = d.now
-    d.facts.append(("restored_at", str(d.now)))
+    d.put_back()
     renew_stream(d, heard)
     for row in list(d.state.tables[Step].values()):
         assert isinstance(row, Step)

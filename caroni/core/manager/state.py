@@ -246,7 +246,12 @@ class ManagerDraft(Draft):
 
     def __init__(self, state: ManagerState, now: int, dice: Dice) -> None:
         super().__init__(state, now, dice)
-        self._hold_before = state.hold_until
+        self._before = {"hold_until": state.hold_until, "restored_at": state.restored_at}
+
+    def put_back(self) -> None:
+        """Remember that the database was put back now; undone with the rest."""
+        self.state.restored_at = self.now
+        self.facts.append(("restored_at", str(self.now)))
 
     def hold_until(self, instant: int) -> None:
         """Let the hold after a restore end then; undone with the rest."""
@@ -255,8 +260,8 @@ class ManagerDraft(Draft):
 
     def rollback(self, mark: Mark | None = None) -> None:
         super().rollback(mark)
-        said = [value for name, value in self.facts if name == "hold_until"]
-        self.state.hold_until = int(said[-1]) if said else self._hold_before
+        now = self._before | {name: int(value) for name, value in self.facts if name in self._before}
+        self.state.hold_until, self.state.restored_at = now["hold_until"], now["restored_at"]
 
     @property
     def settings(self) -> ManagerSettings:
