@@ -89,6 +89,37 @@ async def test_database_away_is_told_with_a_countdown_and_the_age(tmp_path: Path
         await until(pilot, lambda: "again in" not in text(pilot), 15)
 
 
+class Faulty(Counting):
+    """Its fetch has a fault that nobody has thought of."""
+
+    NAME = "faulty"
+
+    async def fetch(self) -> int:
+        raise KeyError("\x1b[31m nobody")
+
+
+async def test_a_fault_of_ours_does_not_end_the_console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CARONI_DEBUG")
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="health", size=(120, 30)) as pilot:
+        cast("ConsoleApp", pilot.app).open(Faulty(site))
+        assert "\x1b" not in await sees(pilot, "internal error: KeyError", "again in")
+        await press(pilot, "escape")
+        await sees(pilot, "database")
+
+
+async def test_a_screen_may_go_while_it_reads(tmp_path: Path) -> None:
+    site = await make_site(tmp_path, "manager", "m1")
+    async with shown(site, start="health") as pilot:
+        app = cast("ConsoleApp", pilot.app)
+        for _ in range(20):
+            app.open(Counting(site))
+            await pilot.press("escape")
+        app.open(Counting(site))  # and the console is left with it
+
+
 async def test_too_small_a_terminal_is_told(tmp_path: Path) -> None:
     site = await make_site(tmp_path, "manager", "m1")
     async with shown(site, start="health", size=(50, 12)) as pilot:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker
@@ -119,7 +121,8 @@ class ConsoleScreen(Acting, Screen[None]):
     def on_screen_resume(self) -> None:
         """Shown again."""
         self._start_reading()
-        self.query_one(Head).refresh()
+        for head in self.query(Head):
+            head.refresh()
 
     def on_screen_suspend(self) -> None:
         """Something lies on top: nothing is read for it."""
@@ -141,6 +144,18 @@ class ConsoleScreen(Acting, Screen[None]):
             )
 
     async def _read(self) -> None:
+        try:
+            await self._keep_reading()
+        except NoMatches:
+            # widgets go before the screen does, and what was under way may still look for them
+            if not self._is_going:
+                raise
+
+    @property
+    def _is_going(self) -> bool:
+        return self._pruning or self._closing or not self.is_attached or not self.host.is_running
+
+    async def _keep_reading(self) -> None:
         pause = _FIRST_PAUSE
         while True:
             self._wanted.clear()
@@ -149,12 +164,19 @@ class ConsoleScreen(Acting, Screen[None]):
             except CaroniError as error:
                 later = pause if isinstance(error, TransientError) else _LONGEST_PAUSE / 6
                 self._went_wrong(str(error), later)
-                await self._wait(later)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            except Exception as error:
+                # what we have not thought of must not end a console that somebody works on
+                if isinstance(error, NoMatches) or os.environ.get("CARONI_DEBUG", "") not in ("", "0"):
+                    raise
+                later = pause
+                self._went_wrong(f"internal error: {type(error).__name__}: {error} (please report it)", later)
+            else:
+                pause = _FIRST_PAUSE
+                self._went_well(found)
+                await self._wait(self.period)
                 continue
-            pause = _FIRST_PAUSE
-            self._went_well(found)
-            await self._wait(self.period)
+            await self._wait(later)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _wait(self, seconds: float) -> None:
         try:

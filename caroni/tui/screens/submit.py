@@ -241,8 +241,13 @@ class SubmitScreen(ConsoleScreen):
         entries = [Entry(own, self._first_name)]
         entries += [Entry(one, as_typed(self._values.get(one.name, "null"), one.type)) for one in plan.inputs]
         scroll = self.query_one("#entries", VerticalScroll)
-        scroll.mount_all(entries)
-        self.call_after_refresh(self._focus_first)
+        mounted = scroll.mount_all(entries)
+
+        async def focus() -> None:
+            await mounted  # on a busy host a refresh may come before
+            self._focus_first()
+
+        self.call_next(focus)
 
     def _focus_first(self) -> None:
         boxes = list(self.query("#entries Input").results(Input))
@@ -253,6 +258,7 @@ class SubmitScreen(ConsoleScreen):
     @on(LineTable.Chosen)
     def _choose(self, event: LineTable.Chosen) -> None:
         self.template = str(event.key)
+        self.set_focus(None)  # the table that hides would take the focus along
         self.query_one(ContentSwitcher).current = "form"
         self.refetch()
 

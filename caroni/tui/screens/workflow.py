@@ -37,8 +37,9 @@ from caroni.tui.widgets.tabs import TabLine
 _TABS = ("Rail", "Steps", "I/O", "Events", "CWL")
 #: pages of changes that one look takes
 _PAGES = 10
-#: seconds for which an explanation of the same step is kept, by the size of the workflow
-_KEEP_WHY, _LARGE, _KEEP_LARGE = 0.9, 1000, 4.0
+#: seconds for which an explanation of the same step is kept; in a large workflow, where it looks at many
+#: rows, longer, and longer still where no step has changed
+_KEEP_WHY, _LARGE, _KEEP_LARGE, _KEEP_STILL = 0.9, 1000, 4.0, 12.0
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,8 @@ class WorkflowScreen(ConsoleScreen):
         self._rev = 0
         #: steps that were read and are not painted yet
         self._unpainted: dict[int, StepView] = {}
-        self._why: tuple[tuple[int, ...], float, list[Styled], str] = ((), 0.0, [], "")
+        #: the last explanation: of which row, when, after which change, its lines and the short form
+        self._why: tuple[tuple[int, ...], float, int, list[Styled], str] = ((), 0.0, 0, [], "")
         self._text_of: tuple[str, int] = ("", -1)
         self._drawn: Drawing | None = None
         #: the cursor was put on what matters most
@@ -133,7 +135,6 @@ class WorkflowScreen(ConsoleScreen):
                 self._picture = await picture_of(self.site, self._uuid, row.template, row.revision)
             for step in look.steps:
                 self._unpainted[step.index] = self._view(self._picture, step)
-            changed = self._rev != look.rev
             self._rev = look.rev
             if not look.more:
                 break
@@ -141,7 +142,7 @@ class WorkflowScreen(ConsoleScreen):
         assert picture is not None
         self._row = row
         members = self._members()
-        pane, detail = await self._explained(members, picture, row, changed)
+        pane, detail = await self._explained(members, picture, row)
         tab = self._tab
         return Snapshot(
             workflow=row,
@@ -170,14 +171,16 @@ class WorkflowScreen(ConsoleScreen):
         )
 
     async def _explained(
-        self, members: tuple[int, ...], picture: Picture, row: WorkflowShown, changed: bool
+        self, members: tuple[int, ...], picture: Picture, row: WorkflowShown
     ) -> tuple[list[Styled], str]:
         """Why the cursor's step is as it is; kept for a while, because it looks at the whole workflow."""
         if len(members) != 1 or self._tab not in ("Rail", "Steps"):
             return [], ""
-        of, at, pane, detail = self._why
-        keep = _KEEP_LARGE if len(picture.names) > _LARGE else _KEEP_WHY
-        if of == members and (time.monotonic() - at < keep or (not changed and row.state in ENDED)):
+        of, at, rev, pane, detail = self._why
+        keep = _KEEP_WHY
+        if len(picture.names) > _LARGE:
+            keep = _KEEP_STILL if rev == self._rev else _KEEP_LARGE
+        if of == members and (time.monotonic() - at < keep or (rev == self._rev and row.state in ENDED)):
             return pane, detail
         name, plan = picture.names[members[0]], await picture.whole_plan()
         found = await self.site.read(
@@ -191,7 +194,7 @@ class WorkflowScreen(ConsoleScreen):
             )
         )
         pane, detail = workflowtext.of_step(found), workflowtext.in_a_line(found, name)
-        self._why = (members, time.monotonic(), pane, detail)
+        self._why = (members, time.monotonic(), self._rev, pane, detail)
         return pane, detail
 
     async def _text(self, tab: str, picture: Picture, row: WorkflowShown) -> tuple[Styled, ...] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from textual.geometry import Region
+
 from caroni.tui import glyphs
 from caroni.tui.rail.graph import Graph
 from caroni.tui.rail.steps import WORST_FIRST, StepView
@@ -59,21 +61,25 @@ class StepTable(LineTable):
                     self._busy.discard(index)
 
     def show(self, now: int) -> None:
-        """Paint what changed, and the times of what is seen."""
+        """Paint what changed."""
         if not self._made:
             self._made = [self._line(step, now) for step in self._steps]
         else:
-            top = int(self.scroll_offset.y)
-            seen = {line.key for line in self.lines[top : top + self.size.height]}
-            for index in self._stale | (self._busy & seen):
+            for index in self._stale:
                 self._made[index] = self._line(self._steps[index], now)
-        self._stale = set()
-        self.set_rows(self._made)
+        if self._stale or not self.lines:
+            self._stale = set()
+            self.set_rows(self._made)
+        self.set_now(now)
 
     def set_now(self, now: int) -> None:
-        """Let times go on."""
-        if self._busy:
-            self.show(now)
+        """Let the times of what is seen go on; the order stays as it was."""
+        top = int(self.scroll_offset.y)
+        for row in range(top, min(top + self.size.height - 1, len(self.lines))):
+            index = self.lines[row].key
+            if isinstance(index, int) and index in self._busy:
+                self.lines[row] = self._made[index] = self._line(self._steps[index], now)
+                self.refresh(Region(0, row - top + 1, self.size.width, 1))
 
     def _line(self, step: StepView, now: int) -> Line:
         mark = glyphs.mark("step", step.state)
