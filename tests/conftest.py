@@ -20,8 +20,8 @@ from tests.services.rabbitmq import RabbitNode
 
 #: Folders whose tests cost milliseconds, most basic first; what is not named here comes after them.
 FAST = ("core", "config", "wire", "trust", "cwl", "plugins", "model", "simulator")
-#: Folders whose tests start services and processes.
-SLOW = ("execution", "contract", "cli", "acceptance", "chaos")
+#: Folders whose tests start services and processes; the longest first, so that two processes end together.
+SLOW = ("chaos", "execution", "contract", "cli", "acceptance")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
