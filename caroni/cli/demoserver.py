@@ -31,7 +31,7 @@ SAMPLES = ("text-chain", "diamond", "second-chance", "genomics", "night-run")
 #: jobs that each agent runs at once: a night's readings side by side, whatever the host's cores
 SLOTS = 4
 #: milliseconds between two readings of the night that is watched, and of the one that has been
-WATCHED, PAST = 1500, 10
+WATCHED, PAST = 3000, 10
 #: what nobody can run until an operator switches it on, and who takes nothing until he is undrained
 SWITCHED_OFF, DRAINING = "print-bulletin", "vault"
 #: bytes of envelopes that wait for a console which does not read; more are left out

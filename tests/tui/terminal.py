@@ -80,6 +80,20 @@ class Terminal:
             )
             time.sleep(0.05)
 
+    def caret_on(self, label: str, seconds: float = PATIENCE) -> None:
+        """Wait until the line that the caret is on begins with a label: what is typed now goes there.
+
+        Raises:
+            AssertionError: it is not within ``seconds``; shows the screen.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            lines, row = self.screen().splitlines(), int(self.shows("cursor_y"))
+            if row < len(lines) and lines[row].strip().startswith(label):
+                return
+            assert time.monotonic() < end, f"the caret is on line {row}, not on {label}:\n" + "\n".join(lines)
+            time.sleep(0.05)
+
     # --- what a person does --------------------------------------------------------------------
 
     def press(self, *keys: str) -> None:
