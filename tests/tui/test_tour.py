@@ -95,11 +95,15 @@ def submit(shown: Terminal, template: str) -> None:
 
 
 def read_the_trace(shown: Terminal) -> None:
-    """The step's conversation, each message with its verdict."""
+    """The conversation of the step under the cursor, each message with its verdict."""
     shown.type("t")
-    screen = shown.sees("› trace", "Request upper", "Accepted upper", "Release upper", "signature good")
+    # the cursor is on the step that was at work when it was last moved: which one, time decides
+    found = re.search(r"· step (append|upper|prepend)", shown.sees("› trace", "· step "))
+    assert found
+    step = found[1]
+    screen = shown.sees(f"Request {step}", f"Accepted {step}", f"Release {step}", "signature good")
     assert "✘" not in screen
-    assert re.search(r"Offer upper.*a1 .*✔", screen)
+    assert re.search(rf"Offer {step}.*a[12] .*✔", screen)
     shown.press("Escape")
     shown.sees("[Rail]")
 
