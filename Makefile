@@ -13,7 +13,7 @@ HOURS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format-check types imports generated bench simulate mutants histories chaos soak generate proto format \
-	clean runtime dev services
+	pictures snapshots clean runtime dev services
 
 help: ## show this
 	@echo 'make TARGET [PYTHON=python3.12]'
@@ -64,6 +64,13 @@ generate: dev ## write what is generated: Protobuf code, the configuration's ref
 	@scripts/generated write
 
 proto: generate
+
+pictures: dev ## draw the console's pictures in docs/img anew
+	@.venv/bin/python -m scripts.pictures
+
+snapshots: dev ## write the texts of the console's screens anew; look at the difference
+	@env CARONI_SNAPSHOTS=write .venv/bin/python -m pytest -q tests/tui/test_snapshots.py
+	@git --no-pager diff --stat -- tests/tui/snapshots
 
 format: dev ## lay the code out, and mend what ruff can mend
 	@.venv/bin/python -m ruff check --fix --quiet . || true
