@@ -118,13 +118,22 @@ def kill(shown: Terminal) -> None:
     job = re.search(r"▶ running +([0-9a-f]{8}) +s0", screen)
     assert job, screen
     shown.type("K")
-    phrase = re.search(r"[Tt]ype (\w+)", shown.sees(f"Kill job {job[1]}"))
+    confirm(shown, f"Kill job {job[1]}")
+    # it is gone, and its step is tried again, until nobody wants it any more
+    shown.sees("▶ running", "2 a1", not_=(job[1],))
+    shown.type("1")
+    shown.sees("caroni › workflows", "▶ running", "wait")
+    shown.type("c")
+    confirm(shown, "Cancel")
+    shown.sees("⊘ cancelled", "wait")
+
+
+def confirm(shown: Terminal, title: str) -> None:
+    """Type what a dialogue asks for."""
+    phrase = re.search(r"[Tt]ype (\w+)", shown.sees(title, "enter; esc leaves it"))
     assert phrase
-    assert job[1].startswith(phrase[1])
     shown.type(phrase[1])
     shown.press("Enter")
-    # it is gone, and its step is tried again
-    shown.sees("▶ running", "2 a1", not_=(job[1],))
 
 
 def outlive_the_broker(shown: Terminal, node: RabbitNode) -> None:
