@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caroni.services.traced import TraceFilter
-from caroni.tui.screens.ask import AskScreen, Field
+from caroni.tui.screens.ask import AskScreen, Field, not_a_file
 from caroni.tui.tracefilter import cli_words
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def open_dialogue(screen: ConsoleScreen, then: Callable[[Exported, str], None]) 
         from caroni.services.tracefile import open_export
 
         typed = await screen.host.push_screen_wait(
-            AskScreen("Open a trace", lines, [Field("path", "File", hint="nightly.trace")], _check)
+            AskScreen(
+                "Open a trace",
+                lines,
+                [Field("path", "File", hint="nightly.trace")],
+                lambda typed: _check(typed) or not_a_file(_path(typed)),
+            )
         )
         if typed is not None:
             path = _path(typed)

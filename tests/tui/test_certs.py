@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from caroni.services import authority, trusting
@@ -140,3 +141,15 @@ async def test_a_console_that_only_looks_changes_nothing(tmp_path: Path) -> None
             await press(pilot, key)
             await sees(pilot, "this console only looks")
             assert not pilot.app.screen.is_modal
+
+
+async def test_a_pipe_in_place_of_a_file_does_not_hold_the_console(tmp_path: Path) -> None:
+    partners = await make_partners(tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for key, rest in (("i", ("ab" * 32, "agent")), ("u", ()), ("c", ())):
+        async with shown(partners.manager, start="certs", size=(100, 30)) as pilot:
+            await sees(pilot, "a.example/manager/m1")
+            await press(pilot, key)
+            await typed(pilot, str(pipe), *rest)
+            await sees(pilot, "is not a regular file")

@@ -297,7 +297,7 @@ async def test_a_file_is_written_and_opened(tmp_path: Path, monkeypatch: pytest.
         await press(pilot, "k", "k", "enter")
         await sees(pilot, "signature good, certificate valid until", "RUNNING")
         await press(pilot, "escape", "o", *"nowhere", "enter")
-        await sees(pilot, "nowhere cannot be read: No such file")
+        await sees(pilot, "there is no file 'nowhere'")
 
 
 async def test_a_thousand_messages_a_second_do_not_hold_up_keys(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 from textual import events
@@ -105,3 +106,13 @@ class AskScreen(ModalScreen[dict[str, str] | None]):
             self.query_one("#how", Static).update(said(wrong, 300))
         else:
             self.dismiss(typed)
+
+
+def not_a_file(path: Path) -> str:
+    """Why a file that was named cannot be read; empty if it can be tried.
+
+    A pipe or a device would hold whoever reads it: here that is the whole console.
+    """
+    if path.is_file():
+        return ""
+    return f"{path} is not a regular file" if path.exists() else f"there is no file {str(path)!r}"

@@ -14,7 +14,7 @@ from caroni.trust.instants import to_text
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look, mark
 from caroni.tui.paint import BOLD, DIM
-from caroni.tui.screens.ask import AskScreen, Field
+from caroni.tui.screens.ask import AskScreen, Field, not_a_file
 from caroni.tui.screens.listing import ListScreen
 from caroni.tui.widgets.lines import Styled
 from caroni.tui.widgets.table import Cell, Column, Key, Line
@@ -108,7 +108,7 @@ class CertsScreen(ListScreen):
                 def look_at() -> None:
                     seen.append(_preview(self.site.loaded, typed))
 
-                return _told(look_at)
+                return not_a_file(_path(typed["bundle"])) or _told(look_at)
 
             typed = await self._form(
                 "Believe a site",
@@ -188,7 +188,7 @@ class CertsScreen(ListScreen):
                 "A newer revocation list",
                 ["A list is signed by its site's CA, so it may come from anybody."],
                 [Field("file", "File", "path of the list (caroni pki crl)")],
-                lambda typed: "" if _path(typed["file"]).is_file() else f"there is no file {typed['file']!r}",
+                lambda typed: not_a_file(_path(typed["file"])),
             )
             if typed is not None:
                 path, loaded = _path(typed["file"]), self.site.loaded
@@ -211,7 +211,10 @@ class CertsScreen(ListScreen):
                     "It must be for this identity, this key and this site's CA.",
                 ],
                 [Field("file", "File", "path of the certificate")],
-                lambda typed: _told(lambda: authority.describe(_path(typed["file"]))),
+                lambda typed: (
+                    not_a_file(_path(typed["file"]))
+                    or _told(lambda: authority.describe(_path(typed["file"])))
+                ),
             )
             if typed is None:
                 return
