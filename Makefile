@@ -69,8 +69,8 @@ pictures: dev ## draw the console's pictures in docs/img anew
 	@.venv/bin/python -m scripts.pictures
 
 snapshots: dev ## write the texts of the console's screens anew; look at the difference
-	@env CARONI_SNAPSHOTS=write .venv/bin/python -m pytest -q tests/tui/test_snapshots.py
-	@git --no-pager diff --stat -- tests/tui/snapshots
+	@env CARONI_SNAPSHOTS=write .venv/bin/python -m pytest -q tests/tui/test_pictures.py
+	@git --no-pager diff --stat -- tests/tui/pictures
 
 format: dev ## lay the code out, and mend what ruff can mend
 	@.venv/bin/python -m ruff check --fix --quiet . || true

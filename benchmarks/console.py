@@ -121,7 +121,7 @@ def _under_load(place: Path, directory: Path, slow: bool) -> tuple[float, dict[s
         page = _open(shown)
         shown.press("\r")  # unfold the first group: rows that change fill the screen
         shown.when("fetch_010")
-        with _writer(place):
+        with _writer(place) as written:
             time.sleep(SETTLE)
             shown.signal(signal.SIGUSR1)
             cpu, rate = shown.over(SPAN)
@@ -135,6 +135,7 @@ def _under_load(place: Path, directory: Path, slow: bool) -> tuple[float, dict[s
         "lag_max_ms": late[-1] * 1000,
         "cpu_percent": cpu * 100,
         "kilobytes_per_s": rate / 1000,
+        "changes_per_s": written[0],
         "memory_mib": memory / MIB,
     }
 
@@ -153,13 +154,17 @@ def _at(ordered: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _writer(place: Path) -> Iterator[None]:
+def _writer(place: Path) -> Iterator[list[float]]:
+    """Another process commits; afterwards the list holds how many changes a second it has managed."""
     command = [sys.executable, "-m", "benchmarks.console_writer", str(place), str(RATE)]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert writer.stdout is not None
+    written: list[float] = []
     try:
         writer.stdout.readline()
-        yield
+        yield written
+        writer.terminate()
+        written.append(float(writer.stdout.readline()))
     finally:
         writer.kill()
         writer.wait()

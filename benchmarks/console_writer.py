@@ -1,12 +1,13 @@
 """A manager's daemon as the console sees it: ``python -m benchmarks.console_writer DIRECTORY RATE``.
 
-Commits ``RATE`` step changes a second to the database of DIRECTORY, a tenth of them at a time, until it is
-ended: steps begin to run, and run again.
+Commits ``RATE`` step changes a second to the database of DIRECTORY, a tenth of them at a time, until SIGTERM:
+steps begin to run, and run again. Ends by saying how many a second it has really been.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,9 @@ UNITS = 10
 
 
 async def write(directory: Path, rate: int) -> None:
-    """For ever."""
+    """Until SIGTERM."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     store = await Store.open(f"sqlite://{directory / 'caroni.db'}", "manager")
     steps: list[Step] = []
     while page := await store.steps(WORKFLOW, limit=1000, after=steps[-1].index if steps else -1):
@@ -36,7 +39,7 @@ async def write(directory: Path, rate: int) -> None:
     place = 0
     begun = time.monotonic()
     units = 0
-    while True:
+    while not over.is_set():
         now = time.time_ns() // 1000
         changed = []
         for _ in range(rate // UNITS):
@@ -52,6 +55,8 @@ async def write(directory: Path, rate: int) -> None:
         if units == 1:
             print("writing", flush=True)
         await asyncio.sleep(max(begun + units / UNITS - time.monotonic(), 0))
+    print(place / (time.monotonic() - begun), flush=True)
+    await store.close()
 
 
 if __name__ == "__main__":
