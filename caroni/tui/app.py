@@ -24,7 +24,7 @@ from caroni.tui.asciifilter import AsciiOnly
 from caroni.tui.commandlog import CommandLog
 from caroni.tui.glyphs import ascii_only
 from caroni.tui.screens import PLACES, Place, find_place
-from caroni.tui.screens.base import ConsoleScreen
+from caroni.tui.screens.base import ConsoleScreen, cause
 from caroni.tui.site import Site
 from caroni.tui.tap import Tap
 
@@ -241,8 +241,8 @@ class ConsoleApp(Acting, App[None]):
         """A crash is one line for the operator; ``CARONI_DEBUG=1`` shows where, without anybody's values."""
         self.bell()
         error = sys.exc_info()[1] or self._exception
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
+        if isinstance(error, Exception):
+            error = cause(error)
         debug = os.environ.get("CARONI_DEBUG", "") not in ("", "0")
         if debug and error is not None:
             from rich.traceback import Traceback

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -138,16 +139,34 @@ def test_a_demo_ends_with_its_terminal(tmp_path: Path) -> None:
         missing(error)
 
 
-def test_a_crash_is_one_line_and_a_status(console: Open, tmp_path: Path) -> None:
-    # a bug in what the screen reads; ``sitecustomize`` is imported by every Python
-    (tmp_path / "sitecustomize.py").write_text(
+def broken(directory: Path, code: str) -> str:
+    """A bug of ours, for a real process: ``sitecustomize`` is imported by every Python."""
+    (directory / "sitecustomize.py").write_text(code)
+    return str(directory)
+
+
+def test_a_fault_in_what_a_screen_reads_is_a_line_on_it(console: Open, tmp_path: Path) -> None:
+    code = (
         "from caroni.services import doctor\n"
         "async def examine(loaded):\n"
         "    raise RuntimeError('no such thing')\n"
         "    yield\n"
         "doctor.examine = examine\n"
     )
-    with console(PYTHONPATH=str(tmp_path)) as shown:
+    with console(PYTHONPATH=broken(tmp_path, code), CARONI_DEBUG="", size=(120, 30)) as shown:
+        shown.sees("caroni › health", "RuntimeError", "no such thing")
+        shown.press("C-q")
+        shown.left(0)
+
+
+def test_a_crash_is_one_line_and_a_status(console: Open, tmp_path: Path) -> None:
+    code = (
+        "from caroni.tui.screens.health import HealthScreen\n"
+        "def body(self):\n"
+        "    raise RuntimeError('no such thing')\n"
+        "HealthScreen.body = body\n"
+    )
+    with console(PYTHONPATH=broken(tmp_path, code), CARONI_DEBUG="") as shown:
         screen = shown.left(1)
         assert "caroni: internal error: RuntimeError: no such thing" in screen.replace("\n", " ")
         assert "Traceback" not in screen
@@ -155,7 +174,12 @@ def test_a_crash_is_one_line_and_a_status(console: Open, tmp_path: Path) -> None
 
 def test_without_a_terminal_it_says_so(m1: Path) -> None:
     ran = subprocess.run(
-        caroni("tui", "--config", m1), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        caroni("tui", "--config", m1),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CARONI_DEBUG": ""},
     )
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr == "caroni: the console needs a terminal (programs use the commands with --json)\n"

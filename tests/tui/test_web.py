@@ -30,7 +30,7 @@ async def directory(tmp_path: Path) -> Path:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "caroni", "tui", "--web", *arguments]
-    env = {**os.environ, **environment}
+    env = {**os.environ, **environment, "CARONI_DEBUG": ""}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 

@@ -30,6 +30,13 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 MIN_COLUMNS, MIN_ROWS = 60, 15
 
 
+def cause(error: Exception) -> Exception:
+    """What went wrong where several things were under way at once and one of them failed."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class ConsoleScreen(Acting, Screen[None]):
     """A screen that shows what ``fetch`` found.
 
@@ -169,6 +176,7 @@ class ConsoleScreen(Acting, Screen[None]):
                 if isinstance(error, NoMatches) or os.environ.get("CARONI_DEBUG", "") not in ("", "0"):
                     raise
                 later = pause
+                error = cause(error)
                 self._went_wrong(f"internal error: {type(error).__name__}: {error} (please report it)", later)
             else:
                 pause = _FIRST_PAUSE
