@@ -75,6 +75,12 @@ async def filled(directory: Path) -> Site:
 async def fill_anew(directory: Path) -> Site:
     """The same, made and not copied."""
     site = await manager(directory)
+    await fill_workflows(site)
+    return site
+
+
+async def fill_workflows(site: Site) -> None:
+    """The workflows themselves; the site has the template already."""
     names = await steps_of(site)
     async with writing(site) as store:
         row = await store.template("genomics")
@@ -153,7 +159,6 @@ async def fill_anew(directory: Path) -> Site:
             now=NOW,
         ),
     )  # fmt: skip
-    return site
 
 
 def _replaced(step: Step, **changes: object) -> Step:
