@@ -124,6 +124,8 @@ async def _fill(system: Embedded) -> None:
             continue
         before = {**inputs, "harbour_c": '""', "night": '"28 February"', "pace": str(PAST)}
         await _submit(system, name, before, "last-night")
+        # quick: soon there is a decline to be found, and a step that waits because of it
+        await _submit(system, name, {**inputs, "pace": str(PAST)}, "this-morning")
         await _submit(system, name, {**inputs, "pace": str(WATCHED)}, "tonight")
 
 

@@ -103,7 +103,7 @@ class ConsoleApp(Acting, App[None]):
 
     def say(self, text: str, severity: str = "information") -> None:
         """A toast; the text may hold words of others."""
-        seconds = {"error": 12, "warning": 8}.get(severity, 4)
+        seconds = {"error": 8, "warning": 4}.get(severity, 3)
         self.notify(safe_line(text, 500), severity=cast("Any", severity), markup=False, timeout=seconds)
 
     def daemon_runs(self, site: Site) -> bool | None:

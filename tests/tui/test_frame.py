@@ -109,6 +109,14 @@ async def test_a_fault_of_ours_does_not_end_the_console(
         await press(pilot, "escape")
         await sees(pilot, "database")
 
+        async def fails() -> str:
+            raise OSError("no such thing")
+
+        screen = cast("ConsoleScreen", pilot.app.screen)
+        screen.do("try", "caroni try", fails)
+        await sees(pilot, "internal error: OSError")
+        assert cast("ConsoleApp", pilot.app).log_of_commands.entries[-1].failed
+
 
 async def test_a_screen_may_go_while_it_reads(tmp_path: Path) -> None:
     site = await make_site(tmp_path, "manager", "m1")

@@ -37,6 +37,18 @@ def cause(error: Exception) -> Exception:
     return error
 
 
+def unforeseen(error: Exception) -> str:
+    """What is said of an error that we have not thought of: it must not end a console that somebody works on.
+
+    Raises:
+        Exception: the error, where ``CARONI_DEBUG`` asks for it, and of a widget that has gone.
+    """
+    if isinstance(error, NoMatches) or os.environ.get("CARONI_DEBUG", "") not in ("", "0"):
+        raise error
+    error = cause(error)
+    return f"internal error: {type(error).__name__}: {error} (please report it)"
+
+
 class ConsoleScreen(Acting, Screen[None]):
     """A screen that shows what ``fetch`` found.
 
@@ -108,7 +120,7 @@ class ConsoleScreen(Acting, Screen[None]):
     @property
     def period(self) -> float:
         """Seconds between two looks here."""
-        return self.PERIOD * (2 if self.host.slow else 1)
+        return self.PERIOD * (3 if self.host.slow else 1)
 
     # --- the frame -------------------------------------------------------------------------------
 
@@ -172,12 +184,8 @@ class ConsoleScreen(Acting, Screen[None]):
                 later = pause if isinstance(error, TransientError) else _LONGEST_PAUSE / 6
                 self._went_wrong(str(error), later)
             except Exception as error:
-                # what we have not thought of must not end a console that somebody works on
-                if isinstance(error, NoMatches) or os.environ.get("CARONI_DEBUG", "") not in ("", "0"):
-                    raise
                 later = pause
-                error = cause(error)
-                self._went_wrong(f"internal error: {type(error).__name__}: {error} (please report it)", later)
+                self._went_wrong(unforeseen(error), later)
             else:
                 pause = _FIRST_PAUSE
                 self._went_well(found)
@@ -212,6 +220,8 @@ class ConsoleScreen(Acting, Screen[None]):
         if self._fetched and self.is_attached:
             with self.host.batch_update():
                 self.paint(self._snapshot)
+            for foot in self.query(Foot):
+                foot.show_changes()
 
     def so_far(self, found: Any) -> None:
         """Show what ``fetch`` has found while it goes on; only from within it."""
@@ -248,6 +258,9 @@ class ConsoleScreen(Acting, Screen[None]):
             except CaroniError as error:
                 entry.outcome, entry.failed = str(error), True
                 self.host.say(f"{label}: {error}", "error")
+            except Exception as error:
+                entry.outcome, entry.failed = unforeseen(error), True
+                self.host.say(f"{label}: {entry.outcome}", "error")
             else:
                 entry.outcome = answer or "done"
                 self.host.say(f"{label}: {answer or 'done'}")
@@ -277,6 +290,8 @@ class ConsoleScreen(Acting, Screen[None]):
                 await dialogue()
             except CaroniError as error:
                 self.host.say(str(error), "error")
+            except Exception as error:
+                self.host.say(unforeseen(error), "error")
 
         self.run_worker(asking(), group="dialogue", exclusive=True, exit_on_error=True)
 

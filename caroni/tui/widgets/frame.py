@@ -176,9 +176,18 @@ def key_name(app: ConsoleApp, binding: Binding) -> str:
 class Foot(_Line):
     """The keys that work here, as many as there is room for; all of them are behind ``?``."""
 
+    _painted: list[Segment] | None = None
+
     def on_mount(self) -> None:
         """Follow the focus."""
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+
+    def show_changes(self) -> None:
+        """Paint again if a key can be used now that could not, or the other way round."""
+        segments = self.segments()
+        if segments != self._painted:
+            self._painted = segments
+            self.refresh()
 
     def segments(self) -> list[Segment]:
         """Keys with their labels; those that cannot be used now are dimmed."""
