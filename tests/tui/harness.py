@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 
 from caroni.config import load_config
@@ -64,13 +65,19 @@ async def shown(
     readonly: bool = False,
     tap: Any = None,
     clock: Callable[[], float] = time.time,
+    forgiving: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Pilot[None]]:
-    """A console on these sites, with its first screen painted."""
+    """A console on these sites, with its first screen painted.
+
+    A fault of ours ends it, unless it is ``forgiving`` as it is for operators.
+    """
     app = ConsoleApp(sites, Settings(readonly=readonly, start=start, **settings), tap=tap, clock=clock)
-    async with app.run_test(size=size, notifications=True) as pilot:
-        await pilot.pause()
-        yield pilot
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("CARONI_DEBUG", "" if forgiving else "1")
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await pilot.pause()
+            yield pilot
 
 
 def text(pilot: Pilot[None]) -> str:

@@ -98,12 +98,9 @@ class Faulty(Counting):
         raise KeyError("\x1b[31m nobody")
 
 
-async def test_a_fault_of_ours_does_not_end_the_console(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CARONI_DEBUG")
+async def test_a_fault_of_ours_does_not_end_the_console(tmp_path: Path) -> None:
     site = await make_site(tmp_path, "manager", "m1")
-    async with shown(site, start="health", size=(120, 30)) as pilot:
+    async with shown(site, start="health", size=(120, 30), forgiving=True) as pilot:
         cast("ConsoleApp", pilot.app).open(Faulty(site))
         assert "\x1b" not in await sees(pilot, "internal error: KeyError", "again in")
         await press(pilot, "escape")
