@@ -5,6 +5,8 @@ A screen or widget lists its ``ACTS``. The act ``jobs.kill`` is carried out by i
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import pkgutil
 from importlib import import_module
@@ -61,6 +63,9 @@ class Act(msgspec.Struct, frozen=True):
         )
 
 
+#: seconds that keys typed before have
+_PATIENCE = 1.0
+
 #: Every act of every class that was imported, by id.
 REGISTRY: dict[str, Act] = {}
 
@@ -108,12 +113,28 @@ class Acting(_Node):
             return "this console only looks (--readonly)"
         return self.reason(act)
 
+    async def _caught_up(self) -> None:
+        """Wait until the focused widget has taken what was typed before.
+
+        Textual looks for keys with priority before it hands keys on, so they overtake those that still wait.
+        """
+        focused = self.host.focused
+        if focused is None:
+            return
+        taken = asyncio.Event()
+        focused.call_later(taken.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await taken.wait()
+
     async def action_act(self, id: str) -> None:
         """Carry an act out, or say why it cannot be."""
         act = REGISTRY[id]
         if refusal := self.refusal(act):
             self.host.say(f"{act.label}: {refusal}", "warning")
             return
+        if act.priority:
+            await self._caught_up()
         done = getattr(self, f"do_{act.what}")()
         if inspect.isawaitable(done):
             await done

@@ -215,7 +215,7 @@ class DefinitionEditor(EditorScreen):
         if not self.as_text:
             self.add_class("-text")
             self._whole.show_text(text)
-            self.main_editor.focus()
+            self._turn()
             return
         try:
             self._fill(text)
@@ -225,7 +225,16 @@ class DefinitionEditor(EditorScreen):
             return
         self.remove_class("-text")
         self._show(text)
-        self.main_editor.focus()
+        self._turn()
+
+    def _turn(self) -> None:
+        """Show the other side and put the caret there at once: what is typed next belongs to it.
+
+        Styles follow a class only later, and what is not displayed takes no focus.
+        """
+        self.query_one("#form").display = not self.as_text
+        self.query_one("#whole").display = self.as_text
+        self.set_focus(self.main_editor)
 
     # --- the catalogue ---------------------------------------------------------------------------
 
