@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,3 @@ async def press(pilot: Pilot[None], *keys: str) -> None:
     """Press keys, and let what they do begin."""
     await pilot.press(*keys)
     await pilot.pause()
-
-
-Wait = Callable[[], Awaitable[None]]

@@ -141,11 +141,6 @@ class LineTable(Acting, ScrollView, can_focus=True):
         self._given = lines
         self._order()
 
-    def set_columns(self, columns: Sequence[Column]) -> None:
-        """Show other columns."""
-        self.columns = tuple(columns)
-        self.refresh()
-
     def _order(self) -> None:
         before, had, old, row = self.key, bool(self.lines), self.lines, self._row
         top = int(self.scroll_offset.y)
