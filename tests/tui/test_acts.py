@@ -77,4 +77,3 @@ def test_every_place_has_its_screen(place: object) -> None:
     screen = place.load()
     assert issubclass(screen, ConsoleScreen)
     assert place.name == screen.NAME
-    assert place.roles == screen.ROLES

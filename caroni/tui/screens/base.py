@@ -20,7 +20,6 @@ from caroni.services.control import LeftForLater
 from caroni.text import safe_line
 from caroni.tui.acts import Act, Acting
 from caroni.tui.commandlog import cli
-from caroni.tui.screens import ANY
 from caroni.tui.site import Site
 from caroni.tui.widgets.frame import Banner, Foot, Head, TooSmall
 
@@ -52,12 +51,11 @@ def unforeseen(error: Exception) -> str:
 class ConsoleScreen(Acting, Screen[None]):
     """A screen that shows what ``fetch`` found.
 
-    Subclasses give ``NAME`` (its word in crumbs and after ``:``), ``ROLES`` (whose it can be), ``body`` and,
+    Subclasses give ``NAME`` (its word in crumbs and after ``:``), ``body`` and,
     if they show live data, ``fetch`` and ``paint``.
     """
 
     NAME: ClassVar[str] = ""
-    ROLES: ClassVar[frozenset[str]] = ANY
     #: seconds between the end of one look at the data and the next
     PERIOD: ClassVar[float] = 1.0
     #: whether ``/`` has something to find

@@ -15,7 +15,6 @@ from caroni.services.definitionform import DefinitionForm, apply_form, field_at,
 from caroni.services.newtexts import new_definition
 from caroni.tui.acts import Act
 from caroni.tui.paint import said
-from caroni.tui.screens import AGENT
 from caroni.tui.screens.editing import Around, EditorScreen, Kept, Saved
 from caroni.tui.site import Site
 from caroni.tui.widgets.editor import Editor
@@ -38,7 +37,6 @@ class DefinitionEditor(EditorScreen):
     """F3 changes between the form and the text; a text that no form can show is mended as text."""
 
     NAME = "jobdef"
-    ROLES = AGENT
     KIND = "job"
     SUFFIX = ".yaml"
 

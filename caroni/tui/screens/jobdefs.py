@@ -16,7 +16,6 @@ from caroni.services.words import brief
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look
 from caroni.tui.paint import BOLD, DIM
-from caroni.tui.screens import AGENT
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.widgets.lines import Lines, Styled
@@ -36,7 +35,6 @@ class JobDefsScreen(ConsoleScreen):
     """A row a definition; beside it what the one under the cursor takes, runs and gives."""
 
     NAME = "jobdefs"
-    ROLES = AGENT
     PERIOD = 2.0
 
     ACTS: ClassVar[tuple[Act, ...]] = (

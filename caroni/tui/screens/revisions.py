@@ -15,7 +15,6 @@ from caroni.services.editing import Diff, diff, diff_documents
 from caroni.services.words import ago, plural
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look
-from caroni.tui.screens import AGENT, MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.screens.compare import painted
 from caroni.tui.site import Site
@@ -142,7 +141,6 @@ class TemplateRevisions(RevisionsScreen):
     """Of a template; workflows that run say which one they keep."""
 
     NAME = "revisions"
-    ROLES = MANAGER
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -198,7 +196,6 @@ class DefinitionRevisions(RevisionsScreen):
     """Of a job definition; one of them is offered, or none."""
 
     NAME = "revisions"
-    ROLES = AGENT
 
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("revisions.activate", "x", "activate", "Offer this revision, or none", writes=True),

@@ -13,7 +13,6 @@ from caroni.tui import workflowtext
 from caroni.tui.acts import Act
 from caroni.tui.opening import open_log, open_trace
 from caroni.tui.pictures import Picture
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.steering import Target, hindrance, steer
@@ -24,7 +23,6 @@ class StepScreen(ConsoleScreen):
     """The full answer to "why is it not running"."""
 
     NAME = "step"
-    ROLES = MANAGER
 
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("step.log", "l", "log", "What its job wrote"),

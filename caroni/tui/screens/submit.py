@@ -25,7 +25,6 @@ from caroni.services.words import ago, plural
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look
 from caroni.tui.paint import said
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.widgets.note import Note
@@ -134,7 +133,6 @@ class SubmitScreen(ConsoleScreen):
     """First the templates, then the form of the one that was chosen."""
 
     NAME = "submit"
-    ROLES = MANAGER
     PERIOD = 2.0
     FINDS = False
 

@@ -16,7 +16,6 @@ from caroni.services.words import plural
 from caroni.tui.acts import Act
 from caroni.tui.rail.drawing import Drawing, of_plan
 from caroni.tui.rail.gutter import cells_wide
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.ask import AskScreen, Field
 from caroni.tui.screens.editing import Around, EditorScreen, Kept, Saved
 from caroni.tui.site import Site
@@ -43,7 +42,6 @@ class TemplateEditor(EditorScreen):
     """One document of a template at a time; the graph is that of all of them."""
 
     NAME = "template"
-    ROLES = MANAGER
     KIND = "template"
     SUFFIX = ".cwl"
 

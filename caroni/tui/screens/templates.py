@@ -14,7 +14,6 @@ from caroni.services.templates import Overview, Template
 from caroni.services.words import brief
 from caroni.tui.acts import Act
 from caroni.tui.paint import BOLD, DIM
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.widgets.lines import Lines, Styled
@@ -33,7 +32,6 @@ class TemplatesScreen(ConsoleScreen):
     """A row a template; beside it what the one under the cursor takes, does and gives."""
 
     NAME = "templates"
-    ROLES = MANAGER
     PERIOD = 2.0
 
     ACTS: ClassVar[tuple[Act, ...]] = (

@@ -20,7 +20,6 @@ from caroni.services.words import size
 from caroni.tui.acts import Act
 from caroni.tui.glyphs import look
 from caroni.tui.paint import BOLD, DIM, said
-from caroni.tui.screens import AGENT
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.widgets.lines import Lines, Styled
@@ -32,7 +31,6 @@ class TestRunScreen(ConsoleScreen, inherit_bindings=False):
 
     __test__ = False
     NAME = "test run"
-    ROLES = AGENT
 
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act("testrun.run", "f5", "run", "Run it with these inputs", writes=True, priority=True),

@@ -24,7 +24,6 @@ from caroni.tui.paint import BOLD, DIM, PLAIN
 from caroni.tui.pictures import Picture, picture_of
 from caroni.tui.rail.drawing import Drawing
 from caroni.tui.rail.steps import ENDED, StepView
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.steering import Target, hindrance, steer
@@ -59,7 +58,6 @@ class WorkflowScreen(ConsoleScreen):
     """Follows a workflow by its change numbers: what did not change is not read again."""
 
     NAME = "workflow"
-    ROLES = MANAGER
 
     DEFAULT_CSS = """
     WorkflowScreen #pane { width: 42%; max-width: 70; border-left: solid $panel; padding-left: 1; }

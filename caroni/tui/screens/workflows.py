@@ -14,7 +14,6 @@ from caroni.tui import glyphs
 from caroni.tui.acts import Act
 from caroni.tui.opening import open_again, open_trace
 from caroni.tui.paint import PLAIN
-from caroni.tui.screens import MANAGER
 from caroni.tui.screens.base import ConsoleScreen
 from caroni.tui.site import Site
 from caroni.tui.steering import Target, hindrance, steer
@@ -39,7 +38,6 @@ class WorkflowsScreen(ConsoleScreen):
     """A row a workflow; the line below names the failed steps of the one under the cursor."""
 
     NAME = "workflows"
-    ROLES = MANAGER
 
     DEFAULT_CSS = "WorkflowsScreen #failed { margin-top: 0; }"
 
